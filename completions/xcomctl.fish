@@ -1,0 +1,1 @@
+complete --command xcomctl --no-files --arguments "(env _XCOMCTL_COMPLETE=complete_fish _TYPER_COMPLETE_FISH_ACTION=get-args _TYPER_COMPLETE_ARGS=(commandline -cp) xcomctl)" --condition "env _XCOMCTL_COMPLETE=complete_fish _TYPER_COMPLETE_FISH_ACTION=is-args _TYPER_COMPLETE_ARGS=(commandline -cp) xcomctl"

@@ -1,0 +1,190 @@
+"""What in a row points to an object: recognise and canonicalise. Pure: nothing here reads or imports.
+
+Airflow marks nothing. A reference is a JSON string that holds the URL of an object, so it is recognised by where it
+points: under the configured base path, where Airflow follows it, or at a name that only an XCom backend makes.
+"""
+
+from __future__ import annotations
+
+import json
+import posixpath
+import re
+from dataclasses import dataclass
+
+CANONICAL_SCHEMES = {
+    "s3": "s3", "s3a": "s3", "s3n": "s3",
+    "gs": "gs", "gcs": "gs",
+    "abfs": "abfs", "abfss": "abfs", "az": "abfs", "adl": "abfs",
+    "file": "file", "local": "file",
+}  # fmt: skip
+"""The schemes that Airflow's providers register, and the one name that each store goes by here."""
+
+CODEC_SUFFIXES = ("gz", "bz2", "xz", "lzma", "zip", "zst", "lz4", "snappy")
+"""The endings that fsspec's compressions put on an object (fsspec.utils.compressions)."""
+
+DEEPEST_ENCODING = 3
+"""REST PATCH on Airflow 3.0 and 3.1 stores JSON in a JSON string in a JSON string."""
+
+_URL = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<rest>.*)", re.DOTALL)
+_UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
+_UUID4 = r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"
+_CODEC = rf"(?:\.(?:{'|'.join(CODEC_SUFFIXES)}))?"
+_FRESH_LEAF = re.compile(rf"(?P<unique>{_UUID4}){_CODEC}")
+_OWNED_FOLDER = re.compile(rf"(?P<kind>ti|write)-(?P<uuid>{_UUID})")
+_OWNED_LEAF = re.compile(rf".+\.json{_CODEC}", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """One object or folder of one store, however its URL was spelled.
+
+    `name` is the raw key in the bucket, or the absolute, normalised path of a local file, whose `bucket` is empty.
+    """
+
+    scheme: str
+    bucket: str
+    name: str
+
+    @property
+    def url(self) -> str:
+        """The URL without a connection, as a person would write it."""
+        return f"file://{self.name}" if self.scheme == "file" else f"{self.scheme}://{self.bucket}/{self.name}"
+
+    def holds(self, other: Location) -> bool:
+        """Whether `other` lies strictly below this folder."""
+        same_store = (self.scheme, self.bucket) == (other.scheme, other.bucket)
+        return same_store and other.name.startswith(self.folder) and other.name != self.folder
+
+    @property
+    def folder(self) -> str:
+        """The prefix that everything below this location starts with; empty for a whole bucket."""
+        return self.name.rstrip("/") + "/" if self.name else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A URL taken apart. `text` is its own spelling, `conn_id` the Airflow connection that it names, if any."""
+
+    text: str
+    protocol: str
+    conn_id: str | None
+    location: Location
+
+    def follows(self, base: Address) -> bool:
+        """Whether Airflow, configured with `base`, fetches what this URL names.
+
+        common-io compares spelled-out paths: another connection, protocol or spelling of the same place makes it
+        hand the URL to the task as if it were the value (XComObjectStorageBackend._get_full_path, 1.3.1 to 1.11.0).
+        """
+        return self.protocol == base.protocol and self.conn_id == base.conn_id and base.location.holds(self.location)
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """What the name of an object tells, relative to the base path that it lies under.
+
+    `unique` is the part that no two writes share: an object is alive while any reference ends in it, however
+    the rest of that reference is spelled. `owner` is the task instance that may write the same name again
+    (common-io >=1.11 on Airflow >=3.4), None where a name is used once.
+    """
+
+    dag_id: str
+    run_id: str
+    task_id: str
+    unique: str
+    owner: str | None = None
+
+
+def parse(text: str) -> Address | None:
+    """Take apart the URL of an object in a store that Airflow knows; None for anything else.
+
+    Not urllib's parser: a key may contain `?` and `#`, and `conn@` is Airflow's own addition.
+    """
+    protocol, rest = _split(text)
+    scheme = CANONICAL_SCHEMES.get(protocol.lower())
+    if scheme is None:
+        return None
+    authority, _, path = rest.partition("/")
+    conn_id, _, bucket = authority.rpartition("@")
+    if (scheme == "file") == bool(bucket):
+        return None
+    name = posixpath.normpath("/" + path.lstrip("/")) if scheme == "file" else path
+    return Address(text, protocol, conn_id or None, Location(scheme, bucket, name))
+
+
+def parse_base(text: str) -> Address | None:
+    """Take apart a base path: as `parse`, with the slashes at its end dropped, as Airflow does."""
+    address = parse(text.rstrip("/") if not text.endswith("://") else text + "/")
+    if address is None or address.location.scheme == "file":
+        return address
+    location = Location(address.location.scheme, address.location.bucket, address.location.name.strip("/"))
+    return Address(address.text, address.protocol, address.conn_id, location)
+
+
+def recognise(value: str, base: Address | None) -> Address | None:
+    """The reference that a row's string value is, or None when it is plain data.
+
+    A user's own data URL is plain data: outside the base path only the names that XCom backends make count.
+    """
+    address = parse(value)
+    if address is None:
+        return None
+    if base is not None and address.follows(base):
+        return address
+    return address if unique_part(value) is not None else None
+
+
+def unwrap(stored: str) -> tuple[str, int] | None:
+    """The string that a row's JSON text holds, and how often it is encoded; None for every other value.
+
+    >>> unwrap('"s3://b/x"'), unwrap('{"a": 1}')
+    (('s3://b/x', 1), None)
+    """
+    text, depth = stored, 0
+    while depth < DEEPEST_ENCODING and text.startswith('"'):
+        try:
+            decoded = json.loads(text)
+        except ValueError:
+            break
+        if not isinstance(decoded, str):
+            break
+        text, depth = decoded, depth + 1
+    return (text, depth) if depth else None
+
+
+def place(name: str) -> Placement | None:
+    """Read the name of an object, relative to its base path; None when no XCom backend makes such names.
+
+    `<dag_id>/<run_id>/<task_id>/<uuid4>[.gz]` (common-io 1.3 to 1.10, and 1.11 before Airflow 3.4) or
+    `<dag_id>/<run_id>/<task_id>/(ti|write)-<uuid>/<key>.json[.gz]` (1.11 on Airflow 3.4). Read from both ends,
+    since a run id may hold slashes.
+    """
+    parts = name.split("/")
+    unique, owner, depth = _leaf(parts)
+    ids = parts[: len(parts) - depth]
+    if unique is None or len(ids) < 3 or not all((ids[0], ids[-1], "/".join(ids[1:-1]))):
+        return None
+    return Placement(ids[0], "/".join(ids[1:-1]), ids[-1], unique, owner)
+
+
+def unique_part(name: str) -> str | None:
+    """The part at the end of a URL or object name that no two writes share, or None."""
+    return _leaf(name.split("/"))[0]
+
+
+def _split(text: str) -> tuple[str, str]:
+    if text.startswith("file:/") and not text.startswith("file://"):
+        return "file", text[len("file:") :]  # Airflow 2.8 wrote file:/path
+    matched = _URL.fullmatch(text)
+    return (matched["scheme"], matched["rest"]) if matched else ("", text)
+
+
+def _leaf(parts: list[str]) -> tuple[str | None, str | None, int]:
+    """The unique part of a name, the task instance that owns it, and how many path segments they take."""
+    fresh = _FRESH_LEAF.fullmatch(parts[-1])
+    if fresh:
+        return fresh["unique"], None, 1
+    folder = _OWNED_FOLDER.fullmatch(parts[-2]) if len(parts) > 1 else None
+    if folder and _OWNED_LEAF.fullmatch(parts[-1]):
+        return "/".join(parts[-2:]), folder["uuid"] if folder["kind"] == "ti" else None, 2
+    return None, None, 0

@@ -1,0 +1,105 @@
+"""Objects: list, look up, read, delete if unchanged. Every difference between stores lives in this room.
+
+A store is one bucket, or the local files. Names are raw keys: nothing is globbed, quoted or normalised, and
+deletion goes through the client under fsspec, whose own `rm` swallows refusals and takes `[` for a glob.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from datetime import datetime
+from typing import BinaryIO, Protocol
+
+from xcomctl import compat
+from xcomctl.backend.reference import Address
+from xcomctl.errors import StorageError
+from xcomctl.model import Deletion, StorageOptions, StoredObject
+
+
+class Store(Protocol):
+    """One bucket, or the local files. Every method raises `StorageError` when the store fails or refuses."""
+
+    @property
+    def deletes(self) -> bool:
+        """Whether xcomctl knows how to delete here without risk."""
+
+    @property
+    def condition(self) -> str | None:
+        """What a delete is conditional on, in words; None where the store is told to delete whatever is there."""
+
+    def now(self, prefix: str) -> datetime:
+        """The time by the clock that dates the objects, asked for by a look at `prefix`."""
+
+    def list(self, prefix: str) -> Iterator[StoredObject]:
+        """Everything whose name starts with `prefix`, in no promised order. An incomplete listing raises."""
+
+    def stat(self, name: str) -> StoredObject | None:
+        """The object as it is now, or None when there is none."""
+
+    def open(self, name: str) -> AbstractContextManager[BinaryIO]:
+        """The object's bytes, streamed. Raises FileNotFoundError when there is none."""
+
+    def delete(self, objects: Sequence[StoredObject]) -> Iterator[Deletion]:
+        """Delete each object unless it has changed since it was listed, and yield what became of each."""
+
+
+def open_store(address: Address, options: StorageOptions) -> Store:
+    """The store that a URL names, with the credentials that it names.
+
+    With `conn@` they are those of the Airflow connection, which must resolve; without, `options` and what the
+    process finds around it. Raises `MetadataError` for the connection, `StorageError` for the store.
+    """
+    location = address.location
+    if location.scheme == "file" and address.conn_id is None:
+        from xcomctl.backend.storage.local import LocalStore
+
+        return LocalStore()
+    filesystem = compat.filesystem(address.protocol, address.conn_id, options)
+    if location.scheme == "file":
+        from xcomctl.backend.storage.local import LocalStore
+
+        return LocalStore()
+    if location.scheme == "s3":
+        from xcomctl.backend.storage.s3 import S3Store
+
+        return S3Store(location.bucket, filesystem)
+    if location.scheme == "gs":
+        from xcomctl.backend.storage.gcs import GCSStore
+
+        return GCSStore(location.bucket, filesystem)
+    from xcomctl.backend.storage.other import OtherStore
+
+    return OtherStore(location.bucket, filesystem)
+
+
+class Stores:
+    """The stores that references lead to, each opened once.
+
+    A base path without connection says by what options its bucket is opened, so they also open references to it that
+    do name a connection: that is how XComs are read where Airflow and its connections are not at hand.
+    """
+
+    def __init__(self, base: Address | None, options: StorageOptions) -> None:
+        self._base = base
+        self._options = options
+        self._opened: dict[tuple[str, str | None, str], Store] = {}
+
+    def of(self, address: Address) -> Store:
+        """The store that holds what an address names. Raises as `open_store` does."""
+        if self._options_speak_for(address) and self._base is not None:
+            address = self._base
+        wanted = (address.location.scheme, address.conn_id, address.location.bucket)
+        if wanted not in self._opened:
+            self._opened[wanted] = open_store(address, self._options)
+        return self._opened[wanted]
+
+    def _options_speak_for(self, address: Address) -> bool:
+        base = self._base
+        if base is None or not self._options or base.conn_id is not None:
+            return False
+        here, there = base.location, address.location
+        return (here.scheme, here.bucket) == (there.scheme, there.bucket)
+
+
+__all__ = ["StorageError", "Store", "Stores", "open_store"]

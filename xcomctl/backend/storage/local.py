@@ -1,0 +1,112 @@
+"""Local files: what lies below a folder. Symbolic links are neither followed nor listed, empty folders stay.
+
+Airflow makes a folder and opens a file in it in two steps, so removing an empty folder could fail a task.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from datetime import datetime, timezone
+from typing import BinaryIO
+
+from xcomctl.errors import StorageError
+from xcomctl.model import Deletion, StoredObject
+
+
+class LocalStore:
+    """The files of this machine. The version of a file is its inode, size and time of change."""
+
+    deletes = True
+    condition = "unchanged inode, size and modification time"
+
+    def now(self, prefix: str) -> datetime:
+        """The machine's time, which also dates the files of a local disk."""
+        return datetime.now(timezone.utc)
+
+    def list(self, prefix: str) -> Iterator[StoredObject]:
+        """Every regular file below the folder `prefix`, an absolute path ending in a slash."""
+        folder = prefix.rstrip("/") or "/"
+        if not os.path.isdir(folder):
+            raise StorageError(
+                f"folder {folder} does not exist",
+                hint="check the base path, and that the volume is mounted in this container",
+            )
+        folders = [folder]
+        while folders:
+            yield from self._scan(folders.pop(), folders)
+
+    def _scan(self, folder: str, folders: list[str]) -> Iterator[StoredObject]:
+        """The files of one folder; its sub-folders are added to `folders`."""
+        try:
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        folders.append(entry.path)
+                    elif entry.is_file(follow_symlinks=False):
+                        yield from self._entry(entry)
+        except OSError as error:
+            raise StorageError(
+                f"cannot list {folder}: {error.strerror}",
+                hint="the listing must be complete: nothing was changed",
+            ) from error
+
+    def _entry(self, entry: os.DirEntry[str]) -> Iterator[StoredObject]:
+        try:
+            yield _object(entry.path, entry.stat(follow_symlinks=False))
+        except FileNotFoundError:
+            return  # purged by its task between the listing and this look
+
+    def stat(self, name: str) -> StoredObject | None:
+        """The file as it is now, or None when there is none."""
+        try:
+            status = os.lstat(name)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise _refused("look up", name, error) from error
+        return _object(name, status) if stat.S_ISREG(status.st_mode) else None
+
+    def open(self, name: str) -> AbstractContextManager[BinaryIO]:
+        """The file, opened for reading."""
+        try:
+            return open(name, "rb")
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            raise FileNotFoundError(name) from None
+        except OSError as error:
+            raise _refused("read", name, error) from error
+
+    def delete(self, objects: Sequence[StoredObject]) -> Iterator[Deletion]:
+        """Unlink each file that is still the one that was listed."""
+        for listed in objects:
+            yield self._delete(listed)
+
+    def _delete(self, listed: StoredObject) -> Deletion:
+        try:
+            current = self.stat(listed.name)
+            if current is not None and current.version != listed.version:
+                return Deletion(listed, changed=True)
+            if current is not None:
+                os.unlink(listed.name)
+        except FileNotFoundError:
+            pass  # gone is what was wanted
+        except OSError as error:
+            return Deletion(listed, error=error.strerror or str(error))
+        except StorageError as error:
+            return Deletion(listed, error=error.message)
+        return Deletion(listed)
+
+
+def _object(name: str, status: os.stat_result) -> StoredObject:
+    modified_at = datetime.fromtimestamp(status.st_mtime, timezone.utc)
+    version = f"{status.st_ino:x}-{status.st_size:x}-{status.st_mtime_ns:x}"
+    return StoredObject(name, status.st_size, modified_at, version)
+
+
+def _refused(verb: str, name: str, error: OSError) -> StorageError:
+    return StorageError(
+        f"cannot {verb} file://{name}: {error.strerror}",
+        hint="check the permissions of the user that runs xcomctl",
+    )

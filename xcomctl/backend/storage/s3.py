@@ -1,0 +1,167 @@
+"""S3 and what speaks its language, through the client under s3fs: raw keys, paged by token, per-key results."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from datetime import datetime
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
+
+from xcomctl.errors import StorageError
+from xcomctl.model import Deletion, StoredObject
+
+if TYPE_CHECKING:
+    from s3fs import S3FileSystem
+
+KEYS_PER_DELETE = 1000
+"""The most that DeleteObjects takes (Amazon S3 API; SeaweedFS and Ceph answer 400 to one more)."""
+
+CHANGED = frozenset({"PreconditionFailed", "ConditionalRequestConflict", "412", "409"})
+
+_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]|[\r\n\t]")
+"""Characters that the XML body of DeleteObjects cannot carry, or that parsers normalise."""
+
+Answer = Mapping[str, Any]
+
+
+class S3Store:
+    """One bucket. The version of an object is its ETag, which equal bytes share."""
+
+    deletes = True
+
+    def __init__(self, bucket: str, filesystem: S3FileSystem) -> None:
+        self._bucket = bucket
+        self._filesystem = filesystem
+
+    @property
+    def condition(self) -> str | None:
+        """Per-key ETags, where the installed botocore can send them (>=1.36)."""
+        return "unchanged ETag, where the store honours it" if self._sends_etags() else None
+
+    def now(self, prefix: str) -> datetime:
+        """The Date header of an answer to a listing of one key."""
+        answer = self._call("list", prefix, "list_objects_v2", Prefix=prefix, MaxKeys=1)
+        return parsedate_to_datetime(answer["ResponseMetadata"]["HTTPHeaders"]["date"])
+
+    def list(self, prefix: str) -> Iterator[StoredObject]:
+        """Page through everything below `prefix`; a page that is cut short or comes twice is an error."""
+        token: dict[str, str] = {}
+        while True:
+            page = self._call("list", prefix, "list_objects_v2", Prefix=prefix, **token)
+            for entry in page.get("Contents", ()):
+                yield StoredObject(entry["Key"], entry["Size"], entry["LastModified"], entry.get("ETag"))
+            if not page.get("IsTruncated"):
+                return
+            following = page.get("NextContinuationToken")
+            if not following or following == token.get("ContinuationToken"):
+                raise StorageError(
+                    f"the listing of s3://{self._bucket}/{prefix} broke off: a page without a way on",
+                    hint="the listing must be complete: nothing was changed; try again",
+                )
+            token = {"ContinuationToken": following}
+
+    def stat(self, name: str) -> StoredObject | None:
+        """HEAD the object."""
+        try:
+            head = self._call("look up", name, "head_object", Key=name)
+        except FileNotFoundError:
+            return None
+        return StoredObject(name, head["ContentLength"], head["LastModified"], head.get("ETag"))
+
+    def open(self, name: str) -> AbstractContextManager[BinaryIO]:
+        """GET the object and stream its body."""
+        answer = self._call("read", name, "get_object", Key=name)
+        return io.BufferedReader(cast("io.RawIOBase", _Body(answer["Body"], self._filesystem)))
+
+    def delete(self, objects: Sequence[StoredObject]) -> Iterator[Deletion]:
+        """DeleteObjects with each key's ETag; keys that XML cannot carry go one by one."""
+        single = [listed for listed in objects if _NOT_XML.search(listed.name)]
+        batched = [listed for listed in objects if not _NOT_XML.search(listed.name)]
+        for start in range(0, len(batched), KEYS_PER_DELETE):
+            yield from self._delete_batch(batched[start : start + KEYS_PER_DELETE])
+        for listed in single:
+            yield self._delete_one(listed)
+
+    def _delete_batch(self, objects: Sequence[StoredObject]) -> Iterator[Deletion]:
+        with_etag = self._sends_etags()
+        keys = [{"Key": o.name, **({"ETag": o.version} if with_etag and o.version else {})} for o in objects]
+        try:
+            answer = self._call("delete", objects[0].name, "delete_objects", Delete={"Objects": keys})
+        except (StorageError, FileNotFoundError) as error:
+            yield from (Deletion(listed, error=str(error)) for listed in objects)
+            return
+        gone = {entry["Key"] for entry in answer.get("Deleted", ())}
+        failed = {entry["Key"]: entry for entry in answer.get("Errors", ())}
+        for listed in objects:
+            yield _outcome(listed, listed.name in gone, failed.get(listed.name))
+
+    def _delete_one(self, listed: StoredObject) -> Deletion:
+        condition = {"IfMatch": listed.version} if self._sends_etags() and listed.version else {}
+        try:
+            self._call("delete", listed.name, "delete_object", Key=listed.name, **condition)
+        except FileNotFoundError:
+            return Deletion(listed)
+        except StorageError as error:
+            code = getattr(error.__cause__, "errno", None)
+            changed = any(word in str(error) for word in ("PreconditionFailed", "pre-condition")) or code == 412
+            return Deletion(listed, changed=True) if changed else Deletion(listed, error=error.message)
+        return Deletion(listed)
+
+    def _sends_etags(self) -> bool:
+        """Whether this botocore knows conditions on both kinds of delete."""
+        self._filesystem.connect()
+        model = self._filesystem.s3.meta.service_model
+        batch = model.shape_for("ObjectIdentifier").members
+        return "ETag" in batch and "IfMatch" in model.operation_model("DeleteObject").input_shape.members
+
+    def _call(self, verb: str, name: str, method: str, **arguments: object) -> Answer:
+        """One request, with s3fs's own retries. A missing object is a FileNotFoundError, all else a StorageError."""
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        url = f"s3://{self._bucket}/{name}"
+        try:
+            return cast("Answer", self._filesystem.call_s3(method, Bucket=self._bucket, **arguments))
+        except FileNotFoundError as error:
+            if method in ("head_object", "get_object", "delete_object") and "bucket" not in str(error).lower():
+                raise FileNotFoundError(url) from None
+            raise StorageError(
+                f"cannot {verb} {url}: {error}", hint=f"does the bucket {self._bucket} exist?"
+            ) from error
+        except PermissionError as error:
+            raise StorageError(f"cannot {verb} {url}: {error}", hint=f"the credentials may not {verb} here") from error
+        except (OSError, BotoCoreError, ClientError) as error:
+            raise StorageError(
+                f"cannot {verb} {url}: {error}", hint="check the endpoint, the region and the credentials"
+            ) from error
+
+
+class _Body(io.RawIOBase):
+    """The body of an answer, read through the event loop that s3fs runs."""
+
+    def __init__(self, body: Any, filesystem: S3FileSystem) -> None:
+        self._body = body
+        self._loop = filesystem.loop
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        from fsspec.asyn import sync
+
+        try:
+            data = sync(self._loop, self._body.read, len(buffer))
+        except Exception as error:
+            raise StorageError(f"the object broke off while it was read: {error}", hint="try again") from error
+        buffer[: len(data)] = data
+        return len(data)
+
+
+def _outcome(listed: StoredObject, gone: bool, failure: Mapping[str, str] | None) -> Deletion:
+    if failure is not None and failure.get("Code") in CHANGED:
+        return Deletion(listed, changed=True)
+    if failure is not None:
+        return Deletion(listed, error=f"{failure.get('Code')}: {failure.get('Message')}")
+    return Deletion(listed) if gone else Deletion(listed, error="the store did not say what became of it")

@@ -1,0 +1,325 @@
+"""The questions that operations ask a metadata database. One `Catalog` a database; it holds no connection open."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from itertools import islice
+from typing import TYPE_CHECKING, Any, TypeVar
+from uuid import UUID
+
+from xcomctl.backend import reference
+from xcomctl.catalog.dialect import Dialect, dialect_of
+from xcomctl.catalog.engine import connected, open_engine, shown
+from xcomctl.catalog.schema import Schema, inspect_schema
+from xcomctl.catalog.selection import conditions, matches
+from xcomctl.catalog.source import Source, clause, source_of
+from xcomctl.errors import NotFoundError
+from xcomctl.model import Filter, State, XCom, XComKey
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Engine, Row
+    from sqlalchemy.sql import ColumnElement, FromClause, Select
+
+T = TypeVar("T")
+
+ROWS_PER_PAGE = 10_000
+ROWS_PER_FETCH = 1_000
+COORDINATES_PER_QUERY = 200
+LATEST = "latest"
+EPOCH = datetime.fromtimestamp(0, timezone.utc)
+
+TERMINAL = ("success", "failed", "skipped", "upstream_failed", "removed")
+"""The states of a task instance that is over (airflow.utils.state.State.finished)."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredValue:
+    """A row with its whole value: JSON text, or bytes on Airflow 2; None where the column is NULL."""
+
+    xcom: XCom
+    data: str | bytes | None
+
+
+def open_catalog(url: str, namespace: str | None, base: reference.Address | None) -> Catalog:
+    """The catalogue of one database. Raises `MetadataError` when it cannot be reached or is not Airflow's."""
+    engine = open_engine(url)
+    return Catalog(engine, inspect_schema(engine, namespace), base)
+
+
+class Catalog:
+    """One metadata database. `base` is the configured base path: it tells which references Airflow follows."""
+
+    def __init__(self, engine: Engine, schema: Schema, base: reference.Address | None) -> None:
+        self.schema = schema
+        self._engine = engine
+        self._base = base
+        self._dialect: Dialect = dialect_of(engine)
+
+    def __str__(self) -> str:
+        return shown(self._engine.url)
+
+    def rows(self, selected: Filter, *, all_attempts: bool = False) -> Iterator[XCom]:
+        """The XComs that a filter means, streamed in the order of their runs; large values are not read."""
+        for table in self.schema.live:
+            source = source_of(table, self.schema)
+            where = [*conditions(selected, source, self._dialect), *_live(source, all_attempts)]
+            query = self._listing(source).where(*where)
+            for row in self._pages(source.page, source.rows, query, where):
+                xcom = self._xcom(row)
+                if matches(selected, xcom):
+                    yield xcom
+
+    def values(self, key: XComKey, *, all_attempts: bool = False) -> list[StoredValue]:
+        """The row that a key names, with its value; with `all_attempts` that of every attempt (Airflow 3.4).
+
+        Raises `NotFoundError`, whose hint says what is there instead.
+        """
+        found = []
+        for table in self.schema.live:
+            source = source_of(table, self.schema)
+            whole = self._dialect.whole(source.value, table.form).label("whole")
+            where = (*_same(source, key), *_live(source, all_attempts))
+            for row in self._fetch(self._listing(source, whole).where(*where)):
+                found.append(StoredValue(self._xcom(row), _stored(row.whole)))
+        if not found:
+            raise NotFoundError(f"there is no XCom {key}", hint=self._what_is_there(key))
+        return sorted(found, key=lambda value: value.xcom.try_number or 0)
+
+    def latest_run(self, named: XComKey) -> str:
+        """The run that `latest` means: one really so called, else the newest that holds this XCom.
+
+        The newest by `run_after` on Airflow 3, by `execution_date` on 2.
+        """
+        held: list[Row[Any]] = []
+        for table in self.schema.live:
+            source = source_of(table, self.schema)
+            if self._fetch(self._listing(source).where(*_same(source, named)).limit(1)):
+                return LATEST
+            held += self._fetch(self._newest_run(source, named))
+        if not held:
+            raise NotFoundError(f"no run holds the XCom {named}", hint=self._what_is_there(named))
+        return str(max(held, key=lambda row: str(row.started_at)).run_id)
+
+    def strings(self) -> Iterator[str]:
+        """Every string value of every table that keeps objects alive, unwrapped from its JSON."""
+        from sqlalchemy import select
+
+        for table in self.schema.roots:
+            page = next((name for name in ("dag_run_id", "id") if name in table.columns), None)
+            x = clause(self.schema, table.name, (*([page] if page else []), "value"), alias="x")
+            string = self._dialect.small_string(x.c.value, table.form)
+            query = select(string.label("string")).select_from(x).where(string.is_not(None))
+            indexed = page if table in self.schema.live else None
+            for row in self._pages(x.c[indexed], x, query, ()) if indexed else self._stream(query):
+                text = _decoded(row.string)
+                unwrapped = reference.unwrap(text)
+                yield unwrapped[0] if unwrapped else text
+
+    def still_referenced(self, placements: Collection[reference.Placement]) -> set[str]:
+        """Of some objects the unique parts that a row under their own coordinates refers to now, in any attempt."""
+        found: set[str] = set()
+        coordinates = sorted({(p.dag_id, p.run_id, p.task_id) for p in placements})
+        for table in self.schema.live:
+            source = source_of(table, self.schema)
+            for some in _chunks(coordinates, COORDINATES_PER_QUERY):
+                found.update(self._unique_parts(source, some))
+        return found
+
+    def known_dags(self, dag_ids: Collection[str]) -> set[str]:
+        """Of some DAGs those that this database knows, by the DAG itself, its runs or its XComs."""
+        from sqlalchemy import select
+
+        known: set[str] = set()
+        for name in ("dag", "dag_run", "xcom", "xcom_v1"):
+            for some in _chunks(sorted(set(dag_ids) - known), COORDINATES_PER_QUERY):
+                if name in self.schema.tables:
+                    dag_id = clause(self.schema, name, ("dag_id",)).c.dag_id
+                    known.update(row.dag_id for row in self._fetch(select(dag_id).distinct().where(dag_id.in_(some))))
+        return known & set(dag_ids)
+
+    def unfinished(self, task_instance_ids: Collection[str], finished_before: datetime) -> set[str]:
+        """Of some task instances those that may still write: not over, or over only since `finished_before`.
+
+        An attempt that was superseded (3.4: `working_set` is NULL) is over, whatever its state says.
+        """
+        if "id" not in self.schema.task_instance:
+            return set()
+        unfinished = set()
+        for some in _chunks(sorted(task_instance_ids), COORDINATES_PER_QUERY):
+            for row in self._fetch(self._task_instances(some)):
+                over = row.state in TERMINAL or row.working_set is None
+                ended_at = _utc(row.ended_at)
+                if not over or ended_at is None or ended_at > finished_before:
+                    unfinished.add(str(UUID(str(row.id))))
+        return unfinished
+
+    def _listing(self, source: Source, *more: ColumnElement[Any]) -> Select[Any]:
+        from sqlalchemy import select
+
+        dialect, form = self._dialect, source.table.form
+        columns = (
+            source.dag_id.label("dag_id"),
+            source.run_id.label("run_id"),
+            source.task_id.label("task_id"),
+            source.map_index.label("map_index"),
+            source.key.label("xcom_key"),
+            source.timestamp.label("pushed_at"),
+            source.try_number.label("try_number"),
+            dialect.size(source.value, form).label("size_bytes"),
+            dialect.small_string(source.value, form).label("string"),
+            dialect.is_pickle(source.value, form).label("is_pickle"),
+        )
+        return select(*columns, *more).select_from(source.rows).order_by(*source.order)
+
+    def _xcom(self, row: Row[Any]) -> XCom:
+        state, address = self._state(row)
+        return XCom(
+            dag_id=row.dag_id,
+            run_id=row.run_id,
+            task_id=row.task_id,
+            map_index=row.map_index,
+            key=row.xcom_key,
+            state=state,
+            size_bytes=row.size_bytes or 0,
+            timestamp=_utc(row.pushed_at) or EPOCH,
+            reference=address.text if address else None,
+            try_number=row.try_number,
+        )
+
+    def _state(self, row: Row[Any]) -> tuple[State, reference.Address | None]:
+        """Where a value is: Airflow follows a reference only if it is encoded once and lies under the base path."""
+        if row.is_pickle:
+            return State.PICKLED, None
+        unwrapped = reference.unwrap(_decoded(row.string)) if row.string is not None else None
+        address = reference.recognise(unwrapped[0], self._base) if unwrapped else None
+        if unwrapped is None or address is None:
+            return State.INLINE, None
+        followed = unwrapped[1] == 1 and self._base is not None and address.follows(self._base)
+        return (State.EXTERNAL if followed else State.FOREIGN), address
+
+    def _newest_run(self, source: Source, named: XComKey) -> Select[Any]:
+        from sqlalchemy import and_, func, select
+
+        column = "run_after" if "run_after" in self.schema.dag_run else "execution_date"
+        run = clause(self.schema, "dag_run", ("dag_id", "run_id", column), alias="r")
+        started_at = func.coalesce(run.c[column], source.timestamp)
+        same_run = and_(run.c.dag_id == source.dag_id, run.c.run_id == source.run_id)
+        return (
+            select(source.run_id.label("run_id"), started_at.label("started_at"))
+            .select_from(source.rows.outerjoin(run, same_run))
+            .where(*_same(source, named, any_run=True), *_live(source, False))
+            .order_by(started_at.desc())
+            .limit(1)
+        )
+
+    def _what_is_there(self, key: XComKey) -> str:
+        """A hint: the XComs of the same task and run, or where to look when there are none."""
+        selected = Filter((key.dag_id,), () if key.run_id == LATEST else (key.run_id,), (key.task_id,))
+        near = [
+            xcom.key if xcom.map_index < 0 else f"{xcom.key} --map-index {xcom.map_index}"
+            for xcom in islice(self.rows(selected), 5)
+        ]
+        if near:
+            return f"this task pushed: {', '.join(near)}"
+        return f"`xcomctl ls --dag-id {key.dag_id}` shows what there is"
+
+    def _unique_parts(self, source: Source, coordinates: Sequence[tuple[str, str, str]]) -> Iterator[str]:
+        from sqlalchemy import select, tuple_
+
+        string = self._dialect.small_string(source.value, source.table.form)
+        here = tuple_(source.dag_id, source.run_id, source.task_id).in_(list(coordinates))
+        for row in self._fetch(select(string.label("string")).select_from(source.rows).where(here)):
+            unwrapped = reference.unwrap(_decoded(row.string)) if row.string is not None else None
+            unique = reference.unique_part(unwrapped[0]) if unwrapped else None
+            if unique is not None:
+                yield unique
+
+    def _task_instances(self, identifiers: Sequence[str]) -> Select[Any]:
+        """By id in both spellings: SQLite and MySQL hold uuids as text, with hyphens until 3.3 and without since."""
+        from sqlalchemy import func, select, true
+
+        attempts = "working_set" in self.schema.task_instance
+        columns = ("id", "state", "end_date", "updated_at", *(("working_set",) if attempts else ()))
+        ti = clause(self.schema, "task_instance", columns)
+        spellings = [spelling for each in identifiers for spelling in (each, each.replace("-", ""))]
+        return select(
+            ti.c.id,
+            ti.c.state,
+            func.coalesce(ti.c.end_date, ti.c.updated_at).label("ended_at"),
+            (ti.c.working_set if attempts else true()).label("working_set"),
+        ).where(ti.c.id.in_(spellings))
+
+    def _pages(
+        self,
+        page: ColumnElement[Any],
+        rows: FromClause,
+        query: Select[Any],
+        where: Sequence[ColumnElement[Any]],
+    ) -> Iterator[Row[Any]]:
+        """The rows of a query in ranges of a number or uuid, each range a short transaction of its own.
+
+        The limits of a range come from the database, so that its order is the only one that counts.
+        """
+        from sqlalchemy import select
+
+        limits = select(page).select_from(rows).where(*where).order_by(page).offset(ROWS_PER_PAGE - 1).limit(1)
+        beyond: list[ColumnElement[Any]] = []
+        while True:
+            last = self._fetch(limits.where(*beyond))
+            yield from self._stream(query.where(*beyond, *(page <= row[0] for row in last)))
+            if not last:
+                return
+            beyond = [page > last[0][0]]
+
+    def _stream(self, query: Select[Any]) -> Iterator[Row[Any]]:
+        """The rows of one statement, through a cursor on the server."""
+        with connected(self._engine) as connection:
+            streaming = connection.execution_options(stream_results=True, max_row_buffer=ROWS_PER_FETCH)
+            yield from streaming.execute(query).yield_per(ROWS_PER_FETCH)
+
+    def _fetch(self, query: Select[Any]) -> Sequence[Row[Any]]:
+        """The few rows of one statement."""
+        with connected(self._engine) as connection:
+            return connection.execute(query).all()
+
+
+def _live(source: Source, all_attempts: bool) -> list[ColumnElement[Any]]:
+    return [] if all_attempts or source.live is None else [source.live]
+
+
+def _same(source: Source, key: XComKey, *, any_run: bool = False) -> list[ColumnElement[Any]]:
+    return [
+        source.dag_id == key.dag_id,
+        source.task_id == key.task_id,
+        source.map_index == key.map_index,
+        source.key == key.key,
+        *([] if any_run else [source.run_id == key.run_id]),
+    ]
+
+
+def _chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
+
+
+def _decoded(stored: Any) -> str:
+    """The text of a value that may be bytes, or the memoryview that psycopg2 makes of them."""
+    return stored if isinstance(stored, str) else bytes(stored).decode("utf-8", errors="replace")
+
+
+def _stored(value: Any) -> str | bytes | None:
+    """The whole value. SQLite keeps the JSON numbers of Airflow 3 as numbers."""
+    if value is None or isinstance(value, (str, bytes)):
+        return value
+    return json.dumps(value) if isinstance(value, (int, float)) else bytes(value)
+
+
+def _utc(moment: datetime | str | None) -> datetime | None:
+    """An aware time: MySQL keeps naive UTC, SQLite the text of one."""
+    if moment is None:
+        return None
+    parsed = datetime.fromisoformat(moment.replace("Z", "+00:00")) if isinstance(moment, str) else moment
+    return parsed.replace(tzinfo=timezone.utc) if parsed.tzinfo is None else parsed.astimezone(timezone.utc)

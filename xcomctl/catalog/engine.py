@@ -1,0 +1,146 @@
+"""How a metadata database is reached: the driver that is installed, read-only where that is possible."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import unquote
+
+from xcomctl.errors import MetadataError
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import URL, Connection, Engine
+
+DRIVERS = {
+    "postgresql": {"psycopg2": "psycopg2", "psycopg": "psycopg", "pg8000": "pg8000"},
+    "mysql": {"mysqldb": "MySQLdb", "pymysql": "pymysql", "mysqlconnector": "mysql.connector"},
+    "mariadb": {"mysqldb": "MySQLdb", "pymysql": "pymysql"},
+    "sqlite": {"pysqlite": "sqlite3"},
+}
+"""For each database SQLAlchemy's synchronous drivers, and the module that each needs, in order of preference."""
+
+CONNECT_SECONDS = 10
+
+
+def open_engine(url_text: str) -> Engine:
+    """An engine for the database of a URL, which nothing has been asked yet.
+
+    Raises `MetadataError` for a URL that cannot be read, a missing driver or a missing SQLite file.
+    """
+    from sqlalchemy import create_engine
+    from sqlalchemy.pool import NullPool
+
+    url = _with_installed_driver(_parsed(url_text))
+    return create_engine(_read_only(url), poolclass=NullPool, connect_args=_connect_arguments(url))
+
+
+def shown(url: URL) -> str:
+    """The URL as it may be printed: without password, and without options, which may hold one."""
+    if url.drivername.startswith("sqlite"):
+        return f"sqlite:///{unquote((url.database or '').removeprefix('file://'))}"
+    return str(url.set(query={}).render_as_string(hide_password=True))
+
+
+@contextmanager
+def connected(engine: Engine) -> Iterator[Connection]:
+    """A connection whose every failure is a `MetadataError` that shows no password."""
+    from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+
+    try:
+        with engine.connect() as connection:
+            yield connection
+    except DBAPIError as error:
+        raise MetadataError(
+            f"{shown(engine.url)}: {_without_secret(_first_line(error.orig), engine.url)}",
+            hint=_hint(str(error.orig)),
+        ) from error
+    except SQLAlchemyError as error:
+        raise MetadataError(
+            f"{shown(engine.url)}: {_without_secret(_first_line(error), engine.url)}", hint="check --db"
+        ) from error
+
+
+def _parsed(text: str) -> URL:
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    if text.startswith("postgres://"):  # what Heroku and others still hand out, and Airflow repairs as well
+        text = "postgresql://" + text[len("postgres://") :]
+    try:
+        return make_url(text)
+    except (ArgumentError, ValueError) as error:
+        raise MetadataError(
+            "the database URL cannot be read", hint="write dialect://user:password@host:port/database"
+        ) from error
+
+
+def _with_installed_driver(url: URL) -> URL:
+    """The URL with a synchronous driver that is installed: the one it names, else any other."""
+    backend, _, named = url.drivername.partition("+")
+    drivers = DRIVERS.get(backend)
+    if drivers is None:
+        raise MetadataError(f"{backend} is not a database that Airflow uses", hint=f"one of {', '.join(DRIVERS)}")
+    wanted = [named, *drivers] if named in drivers else list(drivers)
+    for driver in wanted:
+        if _importable(drivers[driver]):
+            return url.set(drivername=f"{backend}+{driver}")
+    missing = named if named in drivers else next(iter(drivers))
+    package = {
+        "psycopg2": "psycopg2-binary",
+        "mysqldb": "mysqlclient",
+        "mysqlconnector": "mysql-connector-python",
+    }
+    raise MetadataError(f"no driver for {backend} is installed", hint=f"pip install {package.get(missing, missing)}")
+
+
+def _importable(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:
+        return False
+
+
+def _read_only(url: URL) -> URL:
+    """SQLite creates a missing file unless it is told not to."""
+    if not url.drivername.startswith("sqlite") or url.database is None:
+        return url
+    if url.database.startswith("file:"):
+        return url
+    path = Path(url.database)
+    if not path.is_file():
+        raise MetadataError(f"there is no SQLite file {path}", hint="check --db; four slashes start an absolute path")
+    return url.set(database=path.absolute().as_uri(), query={"mode": "ro", "uri": "true"})
+
+
+def _connect_arguments(url: URL) -> dict[str, object]:
+    if url.drivername.startswith("sqlite"):
+        return {"timeout": CONNECT_SECONDS}
+    if url.drivername.endswith(("pg8000", "mysqlconnector")):
+        return {}
+    return {"connect_timeout": CONNECT_SECONDS} if "connect_timeout" not in url.query else {}
+
+
+def _first_line(error: object) -> str:
+    if isinstance(error, Exception) and len(error.args) > 1 and isinstance(error.args[1], str):
+        return error.args[1].strip().splitlines()[0]  # MySQL's drivers: (number, text)
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def _without_secret(text: str, url: URL) -> str:
+    password = url.password
+    return text.replace(str(password), "***") if password else text
+
+
+def _hint(text: str) -> str:
+    """What to do about a driver's message, told by the words that the three databases use."""
+    lowered = text.lower()
+    if any(word in lowered for word in ("password", "access denied", "authentication")):
+        return "check user and password in --db or XCOMCTL_DB"
+    if any(word in lowered for word in ("permission denied", "denied to user", "command denied")):
+        return "the user needs SELECT on Airflow's tables"
+    if any(word in lowered for word in ("does not exist", "unknown database", "not a database")):
+        return "check the database name in --db, and --db-schema"
+    return "is the database up, and reachable from here? check --db or XCOMCTL_DB"

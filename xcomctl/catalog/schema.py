@@ -1,0 +1,140 @@
+"""Which tables hold XComs, and in what form: found by looking, since the version may lie between two releases."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from xcomctl.catalog.engine import connected, shown
+from xcomctl.errors import MetadataError
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection, Engine
+    from sqlalchemy.engine.reflection import Inspector
+
+HEADS = {
+    "686269002441": "2.9.2",
+    "22ed7efa9da2": "2.10.0",
+    "5f2621c13b39": "2.10.3",
+    "29ce7909c52b": "3.0.0",
+    "fe199e1abd77": "3.0.3",
+    "cc92b33c6709": "3.1.0",
+    "509b94a1042d": "3.1.8",
+    "1d6611b6ab7c": "3.2.0",
+    "d2f4e1b3c5a7": "3.3.0",
+    "9cffe90fa0c0": "3.4.0",
+}
+"""Alembic heads and the first Airflow that has each (airflow.utils.db._REVISION_HEADS_MAP of 2.11.2 to 3.4.0b2)."""
+
+LIVE = ("xcom", "xcom_v1", "xcom_v2")
+STATE_STORES = ("task_state_store", "asset_state_store")
+_ARCHIVE = re.compile(r"_airflow_deleted__xcom(?:_v1|_v2)?__.+|_xcom_archive")
+
+
+class Form(Enum):
+    """How a table stores values: JSON text as bytes (Airflow 2), as JSON (3), or as plain text (state stores)."""
+
+    BYTES = "bytes"
+    JSON = "json"
+    TEXT = "text"
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table with a `value` column."""
+
+    name: str
+    columns: frozenset[str]
+    form: Form
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """Where one database keeps references.
+
+    `live` are the tables that Airflow reads, newest first; `archives` what `airflow db clean` and the upgrade to 3.0
+    left behind; `unknown` the names that look like XCom tables and are none of these. `dag_run` and `task_instance`
+    are the columns of those tables, empty when they are missing.
+    """
+
+    namespace: str | None
+    head: str | None
+    live: tuple[Table, ...]
+    archives: tuple[Table, ...]
+    state_stores: tuple[Table, ...]
+    unknown: tuple[str, ...]
+    dag_run: frozenset[str]
+    task_instance: frozenset[str]
+    tables: frozenset[str]
+
+    @property
+    def version(self) -> str | None:
+        """The first Airflow with this alembic head; None for a head that this xcomctl does not know."""
+        return HEADS.get(self.head or "")
+
+    @property
+    def has_attempts(self) -> bool:
+        """Whether every attempt of a task keeps its own XComs (Airflow 3.4)."""
+        return any(table.name == "xcom_v2" for table in self.live)
+
+    @property
+    def roots(self) -> tuple[Table, ...]:
+        """All tables whose values keep objects alive, in the direction in which Airflow moves rows."""
+        return (*reversed(self.live), *self.state_stores, *self.archives)
+
+
+def inspect_schema(engine: Engine, namespace: str | None) -> Schema:
+    """Look at the tables of a database. Raises `MetadataError` when it is not Airflow's."""
+    from sqlalchemy import inspect
+
+    with connected(engine) as connection:
+        inspector = inspect(connection)
+        names = set(inspector.get_table_names(schema=namespace))
+        live = tuple(_table(inspector, namespace, name) for name in ("xcom_v2", "xcom_v1", "xcom") if name in names)
+        if not live:
+            raise MetadataError(
+                f"{shown(engine.url)} holds no table xcom: it is not Airflow's database",
+                hint="check --db and --db-schema; a new Airflow needs `airflow db migrate`",
+            )
+        archives = sorted(name for name in names if _ARCHIVE.fullmatch(name))
+        return Schema(
+            namespace=namespace,
+            head=_head(connection, namespace) if "alembic_version" in names else None,
+            live=live,
+            archives=tuple(_table(inspector, namespace, name) for name in archives),
+            state_stores=tuple(_table(inspector, namespace, name) for name in STATE_STORES if name in names),
+            unknown=tuple(sorted(n for n in names if "xcom" in n.lower() and n not in LIVE and n not in archives)),
+            dag_run=_columns(inspector, namespace, "dag_run", names),
+            task_instance=_columns(inspector, namespace, "task_instance", names),
+            tables=frozenset(names),
+        )
+
+
+def _columns(inspector: Inspector, namespace: str | None, name: str, names: set[str]) -> frozenset[str]:
+    if name not in names:
+        return frozenset()
+    return frozenset(column["name"] for column in inspector.get_columns(name, schema=namespace))
+
+
+def _table(inspector: Inspector, namespace: str | None, name: str) -> Table:
+    columns = {column["name"]: column["type"] for column in inspector.get_columns(name, schema=namespace)}
+    if "value" not in columns:
+        raise MetadataError(f"the table {name} has no column `value`", hint="check --db and --db-schema")
+    as_stored = Form.BYTES if _holds_bytes(columns["value"]) else Form.JSON
+    return Table(name, frozenset(columns), Form.TEXT if name in STATE_STORES else as_stored)
+
+
+def _holds_bytes(column_type: object) -> bool:
+    from sqlalchemy.types import LargeBinary
+
+    return isinstance(column_type, LargeBinary) or type(column_type).__name__.upper().endswith(("BLOB", "BYTEA"))
+
+
+def _head(connection: Connection, namespace: str | None) -> str | None:
+    from sqlalchemy import column, select, table
+
+    version = table("alembic_version", column("version_num"), schema=namespace)
+    heads = connection.execute(select(version.c.version_num)).scalars().all()
+    return heads[0] if len(heads) == 1 else None

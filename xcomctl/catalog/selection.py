@@ -1,0 +1,85 @@
+"""Which rows a filter means: a condition for the database that lets through too much, and the last word in Python.
+
+LIKE has no character classes, and MySQL's collations take `a` for `A`, so the database only narrows.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Any
+
+from xcomctl.catalog.dialect import Dialect
+from xcomctl.catalog.source import Source
+from xcomctl.model import Filter, XCom
+
+if TYPE_CHECKING:
+    from sqlalchemy.sql import ColumnElement
+
+_GLOB = re.compile(r"[*?\[]")
+
+
+def conditions(selected: Filter, source: Source, dialect: Dialect) -> list[ColumnElement[Any]]:
+    """What the database can tell cheaply; every row that `matches` passes these too."""
+    found = [
+        _any_glob(column, patterns)
+        for column, patterns in (
+            (source.dag_id, selected.dag_ids),
+            (source.run_id, selected.run_ids),
+            (source.task_id, selected.task_ids),
+            (source.key, selected.keys),
+        )
+        if patterns
+    ]
+    if selected.map_index is not None:
+        found.append(source.map_index == selected.map_index)
+    if selected.since is not None and dialect.compares_times:
+        found.append(source.timestamp >= selected.since)
+    if selected.until is not None and dialect.compares_times:
+        found.append(source.timestamp <= selected.until)
+    return found
+
+
+def matches(selected: Filter, xcom: XCom) -> bool:
+    """Whether a row is meant. Bounds of time and size are included."""
+    return (
+        is_like(xcom.dag_id, selected.dag_ids, empty=True)
+        and is_like(xcom.run_id, selected.run_ids, empty=True)
+        and is_like(xcom.task_id, selected.task_ids, empty=True)
+        and is_like(xcom.key, selected.keys, empty=True)
+        and not is_like(xcom.dag_id, selected.exclude_dag_ids, empty=False)
+        and not is_like(xcom.key, selected.exclude_keys, empty=False)
+        and selected.map_index in (None, xcom.map_index)
+        and (selected.since is None or xcom.timestamp >= selected.since)
+        and (selected.until is None or xcom.timestamp <= selected.until)
+        and (selected.larger_than is None or xcom.size_bytes >= selected.larger_than)
+        and (selected.smaller_than is None or xcom.size_bytes <= selected.smaller_than)
+        and (not selected.states or xcom.state in selected.states)
+    )
+
+
+def is_like(text: str, patterns: Sequence[str], *, empty: bool) -> bool:
+    """Whether any glob matches, case-sensitively, or is the text itself; `empty` when there are none."""
+    return any(text == pattern or fnmatchcase(text, pattern) for pattern in patterns) if patterns else empty
+
+
+def _any_glob(column: ColumnElement[Any], patterns: Sequence[str]) -> ColumnElement[Any]:
+    from sqlalchemy import or_
+
+    return or_(*(_glob(column, pattern) for pattern in patterns))
+
+
+def _glob(column: ColumnElement[Any], pattern: str) -> ColumnElement[Any]:
+    from sqlalchemy import or_
+
+    if not _GLOB.search(pattern):
+        return column == pattern
+    return or_(column == pattern, column.like(_like(pattern), escape="!"))
+
+
+def _like(pattern: str) -> str:
+    """A LIKE pattern that matches at least what the glob does: everything from a class on is left open."""
+    literal = pattern.split("[", 1)
+    escaped = re.sub(r"([!%_])", r"!\1", literal[0]).replace("*", "%").replace("?", "_")
+    return escaped + ("%" if len(literal) > 1 else "")

@@ -1,0 +1,52 @@
+"""The front door: options in, one operation called, its result shown, an exit code out.
+
+Only the command that runs imports what it needs, so that `--help` and completion are quick.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+from xcomctl import __version__
+from xcomctl.cli import report
+from xcomctl.errors import ExitCode, UsageError, XcomctlError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command line and return its exit code. Every error becomes two lines on stderr."""
+    from xcomctl.cli.app import command_line
+
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        code = command_line().main(args=words, prog_name="xcomctl", standalone_mode=False)
+        sys.stdout.flush()
+        return int(code or ExitCode.OK)
+    except BrokenPipeError:
+        # What is still in the buffer has no reader; the interpreter would complain about it on its way out.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitCode.BROKEN_PIPE
+    except (KeyboardInterrupt, EOFError):
+        return ExitCode.INTERRUPTED
+    except Exception as error:
+        return _failed(error)
+
+
+def _failed(error: Exception) -> int:
+    """Report an error, and say its exit code. Typer's own errors know their message and their code."""
+    message = getattr(error, "format_message", None)
+    if callable(message):
+        error = UsageError(message(), hint=_help_hint(error))
+    elif type(error).__name__ == "Abort":
+        return ExitCode.INTERRUPTED
+    report.current().error(error)
+    return error.exit_code if isinstance(error, XcomctlError) else ExitCode.NO
+
+
+def _help_hint(error: Exception) -> str:
+    context = getattr(error, "ctx", None)
+    return f"{context.command_path if context is not None else 'xcomctl'} --help"
+
+
+__all__ = ["__version__", "main"]

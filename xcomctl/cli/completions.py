@@ -1,0 +1,40 @@
+"""`xcomctl completions`: what a shell needs to complete the command line."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Annotated
+
+import typer
+
+from xcomctl.cli import render
+
+
+class Shell(str, Enum):
+    """The shells that there is a script for."""
+
+    BASH = "bash"
+    ZSH = "zsh"
+    FISH = "fish"
+
+
+def completions(shell: Annotated[Shell, typer.Argument(help="The shell to print the script for.")]) -> None:
+    """Print a completion script.
+
+    Examples:
+
+      xcomctl completions bash > ~/.local/share/bash-completion/completions/xcomctl
+
+      xcomctl completions zsh > "${fpath[1]}/_xcomctl"
+
+      xcomctl completions fish > ~/.config/fish/completions/xcomctl.fish
+    """
+    render.write(script(shell))
+
+
+def script(shell: Shell) -> str:
+    """The script that asks xcomctl itself, so that it never goes stale."""
+    from typer.completion import get_completion_script
+
+    written = get_completion_script(prog_name="xcomctl", complete_var="_XCOMCTL_COMPLETE", shell=shell.value)
+    return written.rstrip("\n") + "\n"

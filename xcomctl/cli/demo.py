@@ -1,0 +1,5 @@
+"""`xcomctl demo`."""
+
+
+def demo() -> None:
+    """Build a sandbox."""

@@ -1,0 +1,232 @@
+"""`xcomctl gc`: delete the objects that no row refers to."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Annotated, Optional
+
+from xcomctl.cli import render, report
+from xcomctl.cli.options import Display, Output, Place, choose, duration, flag, takes
+from xcomctl.cli.report import Report
+from xcomctl.errors import ExitCode, UsageError
+
+if TYPE_CHECKING:
+    from xcomctl.backend.storage import Store
+    from xcomctl.catalog import Catalog
+    from xcomctl.operations.gc import Account, Limit, Rules
+
+_ORPHANS = "What may go"
+_SAFETY = "Safety"
+
+
+@takes(Place, Display)
+def gc(
+    place: Place,
+    display: Display,
+    older_than: Annotated[
+        Optional[str],
+        flag(
+            "--older-than",
+            metavar="AGE",
+            panel=_ORPHANS,
+            help="Only objects of this age: 3d; 7d in a single pass.",
+        ),
+    ] = None,
+    dag_id: Annotated[
+        Optional[list[str]],
+        flag("--dag-id", metavar="GLOB", panel=_ORPHANS, help="Only objects of these DAGs."),
+    ] = None,
+    exclude_dag_id: Annotated[
+        Optional[list[str]],
+        flag("--exclude-dag-id", metavar="GLOB", panel=_ORPHANS, help="Not of these DAGs."),
+    ] = None,
+    include_unknown_dag: Annotated[
+        Optional[list[str]],
+        flag(
+            "--include-unknown-dag",
+            env="",
+            metavar="GLOB",
+            panel=_ORPHANS,
+            help="Also of these DAGs that no database knows; else they are held.",
+        ),
+    ] = None,
+    single_pass: Annotated[
+        bool,
+        flag(
+            "--single-pass",
+            env="",
+            panel=_SAFETY,
+            help="Delete in one run. Readers in flight are not covered.",
+        ),
+    ] = False,
+    max_delete: Annotated[
+        str, flag("--max-delete", metavar="N|P%", panel=_SAFETY, help="Refuse to delete more than this.")
+    ] = "20%",
+    allow: Annotated[
+        Optional[list[str]],
+        flag("--allow", env="", metavar="GATE", panel=_SAFETY, help="Lift one gate; repeatable."),
+    ] = None,
+    unsafe_windows: Annotated[
+        bool, flag("--unsafe-windows", env="", panel=_SAFETY, help="Lift the floors of ages. For tests only.")
+    ] = False,
+    dry_run: Annotated[
+        bool, flag("-n", "--dry-run", panel=_SAFETY, help="Show what would go, and change nothing.")
+    ] = False,
+    yes: Annotated[bool, flag("-y", "--yes", env="", panel=_SAFETY, help="Do not ask.")] = False,
+) -> ExitCode:
+    """Delete orphans: objects under the base path that no row of any database refers to.
+
+    Lists the objects first, then reads every table that may hold a reference, then deletes what has no row, has a
+    name that only an XCom backend makes, and is old. Each batch is looked up in the database once more before it
+    goes. Several deployments on one base path are given together, each with its --db.
+
+    Examples:
+
+      xcomctl gc --dry-run
+
+      xcomctl gc --single-pass --older-than 14d
+
+      xcomctl gc --single-pass --yes --quiet
+    """
+    said = report.start(display)
+    rules = _rules(
+        older_than,
+        single_pass,
+        max_delete,
+        allow,
+        unsafe_windows,
+        dry_run,
+        dag_id,
+        exclude_dag_id,
+        include_unknown_dag,
+    )
+    _require_consent(rules, yes)
+    if unsafe_windows:
+        said.warning("--unsafe-windows: objects of writes that are still under way may be deleted")
+    from xcomctl import settings
+    from xcomctl.backend.storage import Stores
+    from xcomctl.catalog import open_catalog
+    from xcomctl.operations.gc import Account, make_plan, new_operation_id
+
+    chosen = settings.resolve(place.db or (), place.db_schema, place.base_path, place.storage_option or ())
+    base = chosen.required_base()
+    catalogs = [open_catalog(url, chosen.db_schema, base) for url in chosen.databases]
+    store = Stores(base, chosen.storage_options).of(base)
+    with said.progress() as watch:
+        account = Account(make_plan(catalogs, store, base, rules, watch), new_operation_id())
+    _tell_plan(account, said)
+    if not account.plan.refusals and account.plan.deletable and not dry_run:
+        if not yes and not _confirmed(account, said):
+            return ExitCode.NO
+        _carry_out(account, catalogs, store, said)
+    _show(account, display)
+    return account.exit_code
+
+
+def _rules(
+    older_than: str | None,
+    single_pass: bool,
+    max_delete: str,
+    allow: list[str] | None,
+    unsafe_windows: bool,
+    dry_run: bool,
+    dag_ids: list[str] | None,
+    exclude_dag_ids: list[str] | None,
+    include_unknown_dags: list[str] | None,
+) -> Rules:
+    from xcomctl.operations.gc import OLDER_THAN, OLDER_THAN_FLOOR, SINGLE_PASS_OLDER_THAN, Gate, Rules
+
+    floor = SINGLE_PASS_OLDER_THAN if single_pass else OLDER_THAN_FLOOR
+    age = duration(older_than, "--older-than") if older_than else max(OLDER_THAN, floor)
+    if age < floor and not unsafe_windows:
+        raise UsageError(
+            f"--older-than {older_than} is below the floor of {_days(floor)}"
+            + (" for a single pass" if single_pass else ""),
+            hint="an upload whose row is still to come looks like an orphan",
+        )
+    gates = choose(allow or (), [gate.value for gate in Gate], "--allow")
+    return Rules(
+        older_than=age,
+        single_pass=single_pass,
+        max_delete=_limit(max_delete),
+        allow=frozenset(Gate(gate) for gate in gates),
+        dag_ids=tuple(dag_ids or ()),
+        exclude_dag_ids=tuple(exclude_dag_ids or ()),
+        include_unknown_dags=tuple(include_unknown_dags or ()),
+        dry_run=dry_run,
+    )
+
+
+def _limit(text: str) -> Limit:
+    from xcomctl.operations.gc import Limit
+
+    matched = re.fullmatch(r"(\d+)|(\d+(?:\.\d+)?)%", text.strip())
+    if matched is None:
+        raise UsageError(f"--max-delete {text!r} is neither a number nor a share", hint="write 500, or 20%")
+    return Limit(count=int(matched[1])) if matched[1] else Limit(share=float(matched[2]) / 100)
+
+
+def _require_consent(rules: Rules, yes: bool) -> None:
+    """Decided before anything is read: this version deletes in a single pass, and somebody must have agreed."""
+    if rules.dry_run:
+        return
+    if not rules.single_pass:
+        raise UsageError(
+            "gc deletes only with --single-pass",
+            hint="look with --dry-run first; --single-pass deletes objects that are older than 7d",
+        )
+    if not yes and not sys.stdin.isatty():
+        raise UsageError("gc asks before it deletes, and there is no terminal", hint="--yes agrees beforehand")
+
+
+def _tell_plan(account: Account, said: Report) -> None:
+    plan = account.plan
+    said.detail(f"{plan.references} references in {plan.listed.count} objects' base {plan.base.text}")
+    said.detail(f"deletes are conditional on: {plan.condition or 'nothing, the store or its client cannot'}")
+    for found in plan.deletable:
+        said.detail(f"orphan {found.name}", size_bytes=found.size_bytes, modified_at=found.modified_at)
+    for refusal in plan.refusals:
+        said.warning(f"refused by the gate {refusal.gate.value}: {refusal.message}")
+    if plan.refusals:
+        said.warning("nothing was changed; --allow GATE lifts a gate")
+    elif plan.rules.dry_run:
+        said.note("dry run: nothing was changed")
+
+
+def _confirmed(account: Account, said: Report) -> bool:
+    deletable = account.tallies["deletable"]
+    size = render.readable_size(deletable.bytes)
+    agreed = said.confirm(f"Delete {deletable.count} objects, {size}, under {account.plan.base.text}?")
+    if not agreed:
+        said.note("nothing was deleted")
+    return agreed
+
+
+def _carry_out(account: Account, catalogs: Sequence[Catalog], store: Store, said: Report) -> None:
+    from xcomctl.operations.gc import run
+
+    with said.progress() as watch:
+        for done, outcome in enumerate(run(account, catalogs, store), start=1):
+            watch("objects handled", done)
+            said.detail(f"{'kept' if outcome.error or outcome.changed else 'deleted'} {outcome.object.name}")
+    for failure in account.failures:
+        said.warning(f"{failure.get('url', 'the run broke off')}: {failure['message']}")
+
+
+def _show(account: Account, display: Display) -> None:
+    """The report, which a quiet success leaves out."""
+    if display.quiet and account.exit_code is ExitCode.OK:
+        return
+    form = render.chosen(display.output)
+    if form in (Output.JSON, Output.JSONL, Output.YAML):
+        render.document(account.document(), form)
+        return
+    rows = [{"what": n, "objects": t.count, "size_bytes": t.bytes} for n, t in account.tallies.items()]
+    render.records(rows, ("what", "objects", "size_bytes"), form, display.color)
+
+
+def _days(age: timedelta) -> str:
+    return f"{age.days}d"

@@ -1,0 +1,5 @@
+"""`xcomctl get`."""
+
+
+def get() -> None:
+    """Get."""

@@ -1,0 +1,74 @@
+"""`xcomctl ls`: the XComs there are."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict
+from datetime import datetime, timezone
+from typing import Annotated, Optional
+
+from xcomctl.cli import render, report
+from xcomctl.cli.options import Display, Place, Rows, RowState, choose, flag, takes
+from xcomctl.errors import UsageError
+
+TERMINAL_LIMIT = 50
+
+
+@takes(Place, Rows, Display)
+def ls(
+    place: Place,
+    rows: Rows,
+    display: Display,
+    sort: Annotated[
+        Optional[str],
+        flag("--sort", metavar="[-]FIELD", help="Sort by a field; with - before it descending."),
+    ] = None,
+    limit: Annotated[
+        Optional[int], flag("--limit", metavar="N", min=0, help="At most N rows; 0 is all. 50 on a terminal.")
+    ] = None,
+    columns: Annotated[
+        Optional[str], flag("--columns", metavar="A,B", help="Only these fields, in this order.")
+    ] = None,
+    check: Annotated[bool, flag("--check", help="Look each object up: is it there, how large, how old?")] = False,
+    all_attempts: Annotated[
+        bool, flag("--all-attempts", help="Also the XComs of earlier attempts (Airflow 3.4).")
+    ] = False,
+) -> None:
+    """List XComs: where each value is, how large its row is, and what it refers to.
+
+    Reads no large value. `state` is inline, external (Airflow follows the reference), foreign (a reference that
+    Airflow, as configured, does not follow), pickled, or with --check dangling (its object is gone).
+
+    Examples:
+
+      xcomctl ls --dag-id 'etl_*' --since 7d
+
+      xcomctl ls --sort -size_bytes --limit 20
+
+      xcomctl ls --state dangling -o json
+    """
+    said = report.start(display)
+    from xcomctl import settings
+    from xcomctl.backend.storage import Stores
+    from xcomctl.catalog import open_catalog
+    from xcomctl.operations import listing
+
+    selected = rows.filter(datetime.now(timezone.utc))
+    check = check or RowState.DANGLING in (rows.state or ())
+    offered = listing.FIELDS if check else listing.ROW_FIELDS
+    shown = choose(columns.split(","), offered, "--columns") if columns else offered
+    if sort is not None:
+        choose([sort.removeprefix("-")], offered, "--sort")
+    if len(place.db or ()) > 1:
+        raise UsageError("ls reads one database", hint="give --db once")
+    chosen = settings.resolve(place.db or (), place.db_schema, place.base_path, place.storage_option or ())
+    catalog = open_catalog(chosen.databases[0], chosen.db_schema, chosen.base)
+    said.detail(f"reading {catalog}, Airflow {catalog.schema.version or 'of an unknown version'}")
+    said.detail(f"base path {chosen.base.text if chosen.base else '(none)'}")
+    stores = Stores(chosen.base, chosen.storage_options) if check else None
+    xcoms = listing.list_xcoms(catalog, selected, stores, all_attempts=all_attempts, unreadable=said.unreadable)
+    limit = limit if limit is not None else (TERMINAL_LIMIT if sys.stdout.isatty() else 0)
+    first, cut = listing.ordered(xcoms, sort, limit)
+    render.records((asdict(xcom) for xcom in first), shown, display.output, display.color)
+    if cut():
+        said.note(f"the first {limit}; --limit 0 shows all")

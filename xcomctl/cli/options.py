@@ -1,0 +1,285 @@
+"""The options that commands share, declared once as frozen values, and how a command takes them.
+
+Every flag has an environment variable but those that lift a safety, which must be said anew each time.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import inspect
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from enum import Enum
+from typing import Annotated, Any, Optional, TypeVar, get_type_hints
+
+import typer
+
+from xcomctl.errors import UsageError
+from xcomctl.model import Filter, State
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+class Output(str, Enum):
+    """How data is written to stdout."""
+
+    AUTO = "auto"
+    TABLE = "table"
+    PLAIN = "plain"
+    JSON = "json"
+    JSONL = "jsonl"
+    CSV = "csv"
+    YAML = "yaml"
+
+
+class Color(str, Enum):
+    """Whether the terminal gets colours."""
+
+    AUTO = "auto"
+    ALWAYS = "always"
+    NEVER = "never"
+
+
+class LogFormat(str, Enum):
+    """How notes and errors are written to stderr."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+class RowState(str, Enum):
+    """The states that rows can be chosen by."""
+
+    INLINE = "inline"
+    EXTERNAL = "external"
+    FOREIGN = "foreign"
+    PICKLED = "pickled"
+    DANGLING = "dangling"
+
+
+def flag(*names: str, help: str, env: str | None = None, panel: str | None = None, **more: Any) -> Any:
+    """A Typer option whose environment variable is `XCOMCTL_` and its long name, unless `env` is empty."""
+    long = next(name for name in names if name.startswith("--")).split("/")[0]
+    variable = "XCOMCTL_" + long.strip("-").replace("-", "_").upper() if env is None else env
+    return typer.Option(*names, help=help, envvar=variable or None, rich_help_panel=panel, **more)
+
+
+_WHERE = "Where the XComs are"
+_SHOW = "Output"
+_ROWS = "Which XComs"
+
+
+@dataclass(frozen=True)
+class Place:
+    """The database and the storage."""
+
+    db: Annotated[
+        Optional[list[str]],
+        flag("--db", metavar="URL", panel=_WHERE, help="Metadata database; Airflow's own by default."),
+    ] = None
+    db_schema: Annotated[
+        Optional[str], flag("--db-schema", metavar="NAME", panel=_WHERE, help="Schema of Airflow's tables.")
+    ] = None
+    base_path: Annotated[
+        Optional[str],
+        flag(
+            "--base-path",
+            metavar="URL",
+            panel=_WHERE,
+            help="Where external XComs are; Airflow's own by default.",
+        ),
+    ] = None
+    storage_option: Annotated[
+        Optional[list[str]],
+        flag(
+            "--storage-option",
+            metavar="KEY=VALUE",
+            panel=_WHERE,
+            help="Option of the fsspec file system, for a base path without connection; dotted keys nest.",
+        ),
+    ] = None
+
+
+@dataclass(frozen=True)
+class Display:
+    """What is shown, and how."""
+
+    output: Annotated[
+        Output, flag("-o", "--output", panel=_SHOW, help="auto: a table on a terminal, plain off it.")
+    ] = Output.AUTO
+    quiet: Annotated[bool, flag("-q", "--quiet", panel=_SHOW, help="Say nothing on success.")] = False
+    verbose: Annotated[bool, flag("-v", "--verbose", panel=_SHOW, help="Say what is done, and with what.")] = False
+    debug: Annotated[bool, flag("--debug", panel=_SHOW, help="Show the traceback of an error.")] = False
+    color: Annotated[Color, flag("--color", panel=_SHOW, help="Colours on the terminal.")] = Color.AUTO
+    log_format: Annotated[LogFormat, flag("--log-format", panel=_SHOW, help="Form of notes and errors on stderr.")] = (
+        LogFormat.TEXT
+    )
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Which rows are meant."""
+
+    dag_id: Annotated[
+        Optional[list[str]],
+        flag("--dag-id", metavar="GLOB", panel=_ROWS, help="Only these DAGs; repeatable."),
+    ] = None
+    run_id: Annotated[
+        Optional[list[str]],
+        flag("--run-id", metavar="GLOB", panel=_ROWS, help="Only these runs; repeatable."),
+    ] = None
+    task_id: Annotated[
+        Optional[list[str]],
+        flag("--task-id", metavar="GLOB", panel=_ROWS, help="Only these tasks; repeatable."),
+    ] = None
+    key: Annotated[
+        Optional[list[str]], flag("--key", metavar="GLOB", panel=_ROWS, help="Only these keys; repeatable.")
+    ] = None
+    map_index: Annotated[
+        Optional[int],
+        flag("--map-index", metavar="N", panel=_ROWS, help="Only this map index; -1 is unmapped."),
+    ] = None
+    exclude_dag_id: Annotated[
+        Optional[list[str]], flag("--exclude-dag-id", metavar="GLOB", panel=_ROWS, help="Not these DAGs.")
+    ] = None
+    exclude_key: Annotated[
+        Optional[list[str]], flag("--exclude-key", metavar="GLOB", panel=_ROWS, help="Not these keys.")
+    ] = None
+    older_than: Annotated[
+        Optional[str],
+        flag("--older-than", metavar="AGE", panel=_ROWS, help="Pushed longer ago than 7d, 12h, 30m."),
+    ] = None
+    since: Annotated[
+        Optional[str],
+        flag("--since", metavar="WHEN", panel=_ROWS, help="Pushed since a time, or an age like 7d."),
+    ] = None
+    until: Annotated[
+        Optional[str],
+        flag("--until", metavar="WHEN", panel=_ROWS, help="Pushed until a time, or an age like 7d."),
+    ] = None
+    larger_than: Annotated[
+        Optional[str],
+        flag("--larger-than", metavar="SIZE", panel=_ROWS, help="Stored size at least 1MB, 1MiB, 512k."),
+    ] = None
+    smaller_than: Annotated[
+        Optional[str], flag("--smaller-than", metavar="SIZE", panel=_ROWS, help="Stored size at most this.")
+    ] = None
+    state: Annotated[Optional[list[RowState]], flag("--state", panel=_ROWS, help="Only in this state; repeatable.")] = (
+        None
+    )
+
+    def filter(self, now: datetime) -> Filter:
+        """The filter that these options mean at a time. Raises `UsageError` for one that cannot be read."""
+        until = [moment(self.until, now, "--until")] if self.until else []
+        until += [now - duration(self.older_than, "--older-than")] if self.older_than else []
+        return Filter(
+            dag_ids=tuple(self.dag_id or ()),
+            run_ids=tuple(self.run_id or ()),
+            task_ids=tuple(self.task_id or ()),
+            keys=tuple(self.key or ()),
+            map_index=self.map_index,
+            exclude_dag_ids=tuple(self.exclude_dag_id or ()),
+            exclude_keys=tuple(self.exclude_key or ()),
+            since=moment(self.since, now, "--since") if self.since else None,
+            until=min(until) if until else None,
+            larger_than=size(self.larger_than, "--larger-than") if self.larger_than else None,
+            smaller_than=size(self.smaller_than, "--smaller-than") if self.smaller_than else None,
+            states=tuple(State(state.value) for state in self.state or ()),
+        )
+
+
+def takes(*groups: type[Any]) -> Callable[[Command], Command]:
+    """Let a command's parameters of these types stand for their options.
+
+    Typer reads a function's signature, so each such parameter is replaced there by the fields of its type, and put
+    together again when the command is called.
+    """
+
+    def decorate(command: Command) -> Command:
+        signature = inspect.signature(command)
+        hints = get_type_hints(command, include_extras=True)
+        grouped = {name: hints[name] for name in signature.parameters if hints[name] in groups}
+
+        @functools.wraps(command)
+        def call(**options: Any) -> Any:
+            for name, group in grouped.items():
+                options[name] = group(**{f.name: options.pop(f.name) for f in dataclasses.fields(group)})
+            return command(**options)
+
+        own = [p.replace(annotation=hints[n]) for n, p in signature.parameters.items() if n not in grouped]
+        shared = [parameter for group in grouped.values() for parameter in _parameters(group)]
+        parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in (*own, *shared)]
+        call.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+        call.__annotations__ = {p.name: p.annotation for p in parameters}
+        return call  # type: ignore[return-value]
+
+    return decorate
+
+
+def _parameters(group: type[Any]) -> list[inspect.Parameter]:
+    hints = get_type_hints(group, include_extras=True)
+    return [
+        inspect.Parameter(f.name, inspect.Parameter.KEYWORD_ONLY, default=f.default, annotation=hints[f.name])
+        for f in dataclasses.fields(group)
+    ]
+
+
+_AGE = re.compile(r"(\d+(?:\.\d+)?)\s*(w|d|h|m|s)")
+_SECONDS = {"w": 604_800, "d": 86_400, "h": 3_600, "m": 60, "s": 1}
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(?:([kmgt])(i)?)?b?", re.IGNORECASE)
+
+
+def duration(text: str, option: str) -> timedelta:
+    """`7d`, `12h`, `1d12h`, `30m`: an age.
+
+    >>> duration("1d12h", "--older-than")
+    datetime.timedelta(days=1, seconds=43200)
+    """
+    parts = _AGE.findall(text)
+    if not parts or _AGE.sub("", text).strip():
+        raise UsageError(f"{option} {text!r} is not an age", hint="write 7d, 12h or 30m")
+    try:
+        return timedelta(seconds=sum(float(number) * _SECONDS[unit] for number, unit in parts))
+    except OverflowError:
+        raise UsageError(f"{option} {text!r} is too long", hint="write 7d, 12h or 30m") from None
+
+
+def moment(text: str, now: datetime, option: str) -> datetime:
+    """A time in ISO 8601, in UTC when it has no zone, or an age counted back from now."""
+    try:
+        parsed = datetime.fromisoformat(text.replace("Z", "+00:00"))
+    except ValueError:
+        return _ago(text, now, option)
+    return parsed.replace(tzinfo=timezone.utc) if parsed.tzinfo is None else parsed
+
+
+def _ago(text: str, now: datetime, option: str) -> datetime:
+    try:
+        return now - duration(text, option)
+    except (UsageError, OverflowError):
+        raise UsageError(f"{option} {text!r} is not a time", hint="write 2026-01-31T12:00, or an age: 7d") from None
+
+
+def size(text: str, option: str) -> int:
+    """A number of bytes: `1MB` is 1,000,000, `1MiB` 1,048,576, `512k` 512,000.
+
+    >>> size("1MiB", "--larger-than")
+    1048576
+    """
+    matched = _SIZE.fullmatch(text.strip())
+    if matched is None:
+        raise UsageError(f"{option} {text!r} is not a size", hint="write 1MB, 1MiB or 512k")
+    number, letter, binary = matched.groups()
+    power = " kmgt".index(letter.lower()) if letter else 0
+    return int(float(number) * (1024 if binary else 1000) ** power)
+
+
+def choose(names: Sequence[str], allowed: Sequence[str], option: str) -> tuple[str, ...]:
+    """Names out of those allowed; the error lists them."""
+    for name in names:
+        if name not in allowed:
+            raise UsageError(f"{option}: there is no {name!r}", hint=f"one of {', '.join(allowed)}")
+    return tuple(names)

@@ -1,0 +1,172 @@
+"""The only room that knows what stdout looks like: data, and nothing else.
+
+What a program reads goes straight to stdout. rich draws tables for people and never touches anything else: off a
+terminal it wraps and cuts, and it takes `[1]` in a key for markup.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from enum import Enum
+from typing import Any, TypeAlias
+
+from xcomctl.cli.options import Color, Output
+
+Record: TypeAlias = Mapping[str, Any]
+
+WIDE = 10_000
+"""The width of a table that no terminal limits: wide enough that nothing is cut."""
+
+_ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
+_UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
+
+
+def chosen(output: Output) -> Output:
+    """What `auto` means here: a table on a terminal, plain off it."""
+    if output is not Output.AUTO:
+        return output
+    return Output.TABLE if sys.stdout.isatty() else Output.PLAIN
+
+
+def records(rows: Iterable[Record], columns: Sequence[str], output: Output, color: Color) -> None:
+    """Write rows of the same columns, in one of all formats."""
+    form = chosen(output)
+    picked = ({column: row[column] for column in columns} for row in rows)
+    if form is Output.JSON:
+        _array(picked)
+    elif form is Output.JSONL:
+        for row in picked:
+            write(_json(row) + "\n")
+    elif form is Output.YAML:
+        write(_yaml([_plain(row) for row in picked]))
+    elif form is Output.CSV:
+        _csv(picked, columns)
+    elif form is Output.PLAIN:
+        for row in picked:
+            write("\t".join(_cell(row[column]) for column in columns) + "\n")
+    else:
+        table(picked, columns, color)
+
+
+def document(value: object, output: Output) -> None:
+    """Write one JSON-able value: as YAML, on one line as JSONL, else as indented JSON."""
+    indent = None if output is Output.JSONL else 2
+    write(_yaml(_plain(value)) if output is Output.YAML else _json(value, indent) + "\n")
+
+
+def table(rows: Iterable[Record], columns: Sequence[str], color: Color, *, title: str | None = None) -> None:
+    """Draw a table for a person: sizes and times readable, numbers to the right."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    drawn = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", pad_edge=False)
+    for column in columns:
+        number = column.endswith("_bytes") or column in ("map_index", "try_number", "objects", "count")
+        drawn.add_column(Text(column.replace("_bytes", "")), justify="right" if number else "left", overflow="fold")
+    for row in rows:
+        drawn.add_row(*(Text(_readable(column, row[column])) for column in columns))
+    console(color).print(drawn)
+
+
+def console(color: Color) -> Any:
+    """A rich console on stdout, as wide as the terminal, or as its content needs where there is none."""
+    from rich.console import Console
+
+    return Console(
+        file=sys.stdout,
+        force_terminal=True if color is Color.ALWAYS else None,
+        no_color=True if color is Color.NEVER else None,
+        width=None if sys.stdout.isatty() else WIDE,
+        highlight=False,
+        markup=False,
+        emoji=False,
+    )
+
+
+def write(text: str) -> None:
+    """Write text to stdout as UTF-8; half a surrogate pair, which JSON may hold, as its JSON escape."""
+    write_bytes(text.encode("utf-8", errors="backslashreplace"))
+
+
+def write_bytes(data: bytes) -> None:
+    """Write bytes to stdout as they are."""
+    sys.stdout.flush()
+    sys.stdout.buffer.write(data)
+    sys.stdout.buffer.flush()
+
+
+def readable_size(count: int) -> str:
+    """A number of bytes as a person says it.
+
+    >>> readable_size(2_027_235)
+    '1.9 MiB'
+    """
+    amount = float(count)
+    for unit in _UNITS:
+        if amount < 1024 or unit == _UNITS[-1]:
+            return f"{count} B" if unit == "B" else f"{amount:.1f} {unit}"
+        amount /= 1024
+    raise AssertionError("the last unit takes everything")
+
+
+def _array(rows: Iterable[Record]) -> None:
+    """One JSON array, written row by row."""
+    opened = False
+    for row in rows:
+        write((",\n " if opened else "[") + _json(row))
+        opened = True
+    write("]\n" if opened else "[]\n")
+
+
+def _csv(rows: Iterable[Record], columns: Sequence[str]) -> None:
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(columns)
+    for row in rows:
+        writer.writerow(["" if row[column] is None else _plain(row[column]) for column in columns])
+        write(buffer.getvalue())
+        buffer.seek(0)
+        buffer.truncate()
+    write(buffer.getvalue())
+
+
+def _json(value: object, indent: int | None = None) -> str:
+    return json.dumps(value, default=_plain, ensure_ascii=False, indent=indent)
+
+
+def _yaml(value: object) -> str:
+    import yaml
+
+    return str(yaml.safe_dump(value, allow_unicode=True, sort_keys=False))
+
+
+def _plain(value: object) -> object:
+    """A value in the types that every format knows."""
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, Mapping):
+        return {key: _plain(inner) for key, inner in value.items()}
+    return [_plain(inner) for inner in value] if isinstance(value, (list, tuple)) else value
+
+
+def _cell(value: object) -> str:
+    plain = _plain(value)
+    return "" if plain is None else str(plain).translate(_ESCAPES)
+
+
+def _readable(column: str, value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, datetime):
+        return value.strftime("%Y-%m-%d %H:%M:%S")
+    if column.endswith("_bytes") and isinstance(value, int):
+        return readable_size(value)
+    return _cell(value)

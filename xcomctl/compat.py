@@ -1,0 +1,145 @@
+"""Every difference between Airflow versions, and between the ways it is installed, resolved once.
+
+Airflow is imported only inside the functions that need it: that costs one to three seconds.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import logging
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, cast
+
+from xcomctl.errors import MetadataError, StorageError
+from xcomctl.model import StorageOptions
+
+PROVIDERS = {
+    "s3": ("s3fs", "apache-airflow-providers-amazon[s3fs]"),
+    "gs": ("gcsfs", "apache-airflow-providers-google"),
+    "abfs": ("adlfs", "apache-airflow-providers-microsoft-azure"),
+}
+"""For each scheme the fsspec package, and the Airflow provider that opens its connections."""
+
+
+def airflow_installed() -> bool:
+    """Whether Airflow can be imported, without importing it."""
+    return importlib.util.find_spec("airflow") is not None
+
+
+def airflow_configured() -> bool:
+    """Whether this process has an airflow.cfg: without one every option is an environment variable or a default."""
+    home = Path(os.path.expandvars(os.environ.get("AIRFLOW_HOME", "~/airflow"))).expanduser()
+    config = os.environ.get("AIRFLOW_CONFIG")
+    return Path(os.path.expandvars(config)).expanduser().is_file() if config else (home / "airflow.cfg").is_file()
+
+
+def airflow_option(section: str, key: str) -> str | None:
+    """An option as Airflow itself resolves it: environment, airflow.cfg, commands, secrets, defaults.
+
+    Raises `MetadataError` when Airflow is missing or its configuration is broken.
+    """
+    conf = _imported("airflow.configuration", lambda module: module.conf)
+    try:
+        value = conf.get(section, key, fallback=None)
+    except Exception as error:
+        raise MetadataError(
+            f"Airflow's configuration of [{section}] {key} is broken: {error}",
+            hint="run `airflow config list`",
+        ) from error
+    return str(value) if value else None
+
+
+def filesystem(protocol: str, conn_id: str | None, options: StorageOptions) -> Any:
+    """The fsspec file system of a protocol, with an Airflow connection's credentials or with the given options.
+
+    Raises `MetadataError` for a connection that does not resolve, `StorageError` for a package that is missing.
+    """
+    if conn_id is not None:
+        return _connected_filesystem(protocol, conn_id)
+    import fsspec
+
+    package, _ = PROVIDERS.get({"gcs": "gs", "s3a": "s3"}.get(protocol, protocol), ("fsspec", ""))
+    try:
+        return fsspec.filesystem(protocol, **{**_safe_defaults(protocol), **options})
+    except (ImportError, ValueError) as error:
+        raise StorageError(f"cannot open {protocol}:// URLs: {error}", hint=f"pip install {package}") from error
+    except Exception as error:
+        raise StorageError(
+            f"cannot open {protocol}:// URLs: {type(error).__name__}: {error}",
+            hint="check --storage-option and the credentials in the environment",
+        ) from error
+
+
+def _safe_defaults(protocol: str) -> StorageOptions:
+    """No cached listings, and no instance shared with another caller: what is asked is what is there now."""
+    listing: StorageOptions = {} if protocol in ("abfs", "abfss", "az", "adl") else {"use_listings_cache": False}
+    return {"skip_instance_cache": True, **listing}
+
+
+def _connected_filesystem(protocol: str, conn_id: str) -> Any:
+    """The file system that Airflow's provider builds.
+
+    The connection is looked up first: the Amazon hook turns a missing one into a warning and ambient credentials
+    (AwsGenericHook.conn_config).
+    """
+    _require_connection(conn_id)
+    try:
+        return _get_fs()(protocol, conn_id)
+    except ValueError as error:
+        _, provider = PROVIDERS.get({"gcs": "gs", "s3a": "s3"}.get(protocol, protocol), ("", f"the one for {protocol}"))
+        raise MetadataError(
+            f"Airflow cannot open {protocol}:// URLs: {error}", hint=f"pip install '{provider}'"
+        ) from error
+    except Exception as error:
+        raise MetadataError(
+            f"the Airflow connection {conn_id} does not open {protocol}:// URLs: {type(error).__name__}: {error}",
+            hint=f"run `airflow connections get {conn_id}` and check its type, extras and provider",
+        ) from error
+
+
+def _require_connection(conn_id: str) -> None:
+    def look_up(module: Any) -> object:
+        return module.Connection.get_connection_from_secrets(conn_id)
+
+    # Outside a task, Airflow >=3.1.1 asks the metadata database for connections only in a process so marked,
+    # as its own command line is (airflow.sdk.execution_time.supervisor.ensure_secrets_backend_loaded).
+    os.environ.setdefault("_AIRFLOW_PROCESS_CONTEXT", "server")
+    logging.getLogger("airflow").setLevel(logging.ERROR)
+    try:
+        _imported("airflow.models.connection", look_up)
+    except MetadataError:
+        raise
+    except Exception as error:
+        raise MetadataError(
+            f"the Airflow connection {conn_id} cannot be resolved ({type(error).__name__})",
+            hint=f"define it: `airflow connections add {conn_id}` or AIRFLOW_CONN_{conn_id.upper()}",
+        ) from error
+
+
+def _get_fs() -> Callable[[str, str], Any]:
+    """Airflow's own opener: airflow.sdk.io since 3.1, airflow.io before."""
+    try:
+        module = importlib.import_module("airflow.sdk.io")
+    except ImportError:
+        module = importlib.import_module("airflow.io")
+    return cast("Callable[[str, str], Any]", module.get_fs)
+
+
+def _imported(module: str, use: Callable[[Any], Any]) -> Any:
+    """What `use` makes of an Airflow module; `MetadataError` when Airflow is missing or does not start."""
+    if not airflow_installed():
+        raise MetadataError(
+            "Airflow is not installed here, and this needs its configuration or connections",
+            hint="install xcomctl beside Airflow, or say --db, --base-path and --storage-option",
+        )
+    try:
+        imported = importlib.import_module(module)
+    except Exception as error:
+        raise MetadataError(
+            f"Airflow does not start: {type(error).__name__}: {error}",
+            hint="run `airflow version` to see why",
+        ) from error
+    return use(imported)

@@ -1,0 +1,64 @@
+"""What can go wrong, and the number that the shell is told.
+
+Every error that a user can cause or meet is an `XcomctlError`: one line of what and why, and a hint of
+what to do. Only `xcomctl.cli` turns them into output.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """The exit codes of every command. New ones may be added: treat an unknown one as a failure."""
+
+    OK = 0
+    NO = 1
+    USAGE = 2
+    PARTIAL = 3
+    NOT_FOUND = 4
+    REFUSED = 5
+    METADATA = 10
+    LOCKED = 11
+    STORAGE = 12
+    INTERRUPTED = 130
+    BROKEN_PIPE = 141
+
+
+class XcomctlError(Exception):
+    """The root of all errors that are reported as one line and a hint."""
+
+    exit_code = ExitCode.NO
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class UsageError(XcomctlError):
+    """The command line asks for something impossible. Decided before anything is read."""
+
+    exit_code = ExitCode.USAGE
+
+
+class NotFoundError(XcomctlError):
+    """There is no such XCom."""
+
+    exit_code = ExitCode.NOT_FOUND
+
+
+class DanglingError(NotFoundError):
+    """The XCom's row is there, and the object that it refers to is not."""
+
+
+class MetadataError(XcomctlError):
+    """Airflow's database or configuration cannot be reached or understood."""
+
+    exit_code = ExitCode.METADATA
+
+
+class StorageError(XcomctlError):
+    """Object storage cannot be reached, refused, or holds something unreadable."""
+
+    exit_code = ExitCode.STORAGE

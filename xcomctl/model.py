@@ -1,0 +1,105 @@
+"""The values that flow between the rooms: frozen, plain, without behaviour that needs another room.
+
+Sizes are bytes, times are aware datetimes in UTC, `map_index` is -1 for a task that is not mapped.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import Enum
+from typing import TypeAlias
+
+StorageOptions: TypeAlias = dict[str, object]
+"""What fsspec's constructor of a file system takes; the values may hold secrets and are never printed."""
+
+
+class State(str, Enum):
+    """Where an XCom's value is, as far as its row tells."""
+
+    INLINE = "inline"
+    EXTERNAL = "external"
+    FOREIGN = "foreign"
+    PICKLED = "pickled"
+    DANGLING = "dangling"
+
+
+@dataclass(frozen=True, slots=True)
+class XComKey:
+    """What names an XCom in Airflow."""
+
+    dag_id: str
+    run_id: str
+    task_id: str
+    map_index: int = -1
+    key: str = "return_value"
+
+    def __str__(self) -> str:
+        mapped = f"[{self.map_index}]" if self.map_index >= 0 else ""
+        return f"{self.dag_id} {self.run_id} {self.task_id}{mapped} {self.key}"
+
+
+@dataclass(frozen=True, slots=True)
+class XCom:
+    """One row. `size_bytes` is the stored size: a lower bound where the database compresses.
+
+    `try_number` is None before Airflow 3.4. The object's size and time are known only after a look at it.
+    """
+
+    dag_id: str
+    run_id: str
+    task_id: str
+    map_index: int
+    key: str
+    state: State
+    size_bytes: int
+    timestamp: datetime
+    reference: str | None = None
+    try_number: int | None = None
+    object_size_bytes: int | None = None
+    object_modified_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredObject:
+    """An object as a listing shows it.
+
+    `name` is the raw key in its bucket, or the absolute path of a local file. `version` is what a
+    conditional delete compares: an S3 ETag as listed, a GCS generation, a local inode, size and time.
+    """
+
+    name: str
+    size_bytes: int
+    modified_at: datetime
+    version: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Deletion:
+    """What became of one object that was to be deleted. `error` is None when it is gone."""
+
+    object: StoredObject
+    error: str | None = None
+    changed: bool = False
+    """The object is another than the one that was listed, so it was kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which rows a command means. Globs match case-sensitively; an empty tuple matches everything."""
+
+    dag_ids: tuple[str, ...] = ()
+    run_ids: tuple[str, ...] = ()
+    task_ids: tuple[str, ...] = ()
+    keys: tuple[str, ...] = ()
+    map_index: int | None = None
+    exclude_dag_ids: tuple[str, ...] = ()
+    exclude_keys: tuple[str, ...] = ()
+    since: datetime | None = None
+    until: datetime | None = None
+    larger_than: int | None = None
+    smaller_than: int | None = None
+    states: tuple[State, ...] = ()
+
+
+DAY = timedelta(days=1)

@@ -1,0 +1,126 @@
+"""Where the database and the objects are: flags, then environment, then Airflow's own configuration, resolved once.
+
+Airflow is asked, which means importing it, only for what nobody said and what its airflow.cfg could say.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from xcomctl import compat
+from xcomctl.backend.reference import CANONICAL_SCHEMES, Address, parse_base
+from xcomctl.errors import MetadataError, UsageError, XcomctlError
+from xcomctl.model import StorageOptions
+
+BASE_PATH_ENV = "AIRFLOW__COMMON_IO__XCOM_OBJECTSTORAGE_PATH"
+DATABASE_ENV = "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"
+SCHEMA_ENV = "AIRFLOW__DATABASE__SQL_ALCHEMY_SCHEMA"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What every command works on. The URLs and the options may hold secrets, so they are not in its repr."""
+
+    databases: tuple[str, ...] = field(repr=False)
+    db_schema: str | None
+    base: Address | None
+    storage_options: StorageOptions = field(repr=False)
+
+    def required_base(self) -> Address:
+        """The base path, where a command cannot do without one."""
+        if self.base is None:
+            raise MetadataError(
+                "Airflow is configured without an object storage path for XComs",
+                hint="say --base-path, or set [common.io] xcom_objectstorage_path",
+            )
+        return self.base
+
+
+def resolve(
+    databases: Sequence[str], db_schema: str | None, base_path: str | None, storage_options: Sequence[str]
+) -> Settings:
+    """Settings from what the flags and their environment variables say, and Airflow for the rest.
+
+    Raises `UsageError` for a flag that cannot be read, `MetadataError` where Airflow's configuration is at fault.
+    """
+    options = parse_storage_options(storage_options)
+    base = _base(base_path)
+    if options and base is not None and base.conn_id is not None:
+        raise UsageError(
+            f"--storage-option does not go with the Airflow connection {base.conn_id} in the base path",
+            hint="leave out one of the two: the connection has its own credentials and endpoint",
+        )
+    urls = tuple(databases) or (_database(),)
+    return Settings(urls, db_schema or _db_schema(bool(databases)), base, options)
+
+
+def parse_storage_options(words: Sequence[str]) -> StorageOptions:
+    """`key=value` words as fsspec's options; a dotted key reaches into nested ones.
+
+    >>> parse_storage_options(["key=k", "client_kwargs.endpoint_url=http://localhost:9000"])
+    {'key': 'k', 'client_kwargs': {'endpoint_url': 'http://localhost:9000'}}
+    """
+    options: StorageOptions = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not equals or not all(name.split(".")):
+            raise UsageError("--storage-option wants key=value", hint="for example client_kwargs.endpoint_url=URL")
+        *outer, last = name.split(".")
+        inner = options
+        for part in outer:
+            nested = inner.setdefault(part, {})
+            if not isinstance(nested, dict):
+                raise UsageError(f"--storage-option {name} reaches into {part}, which has a value of its own")
+            inner = nested
+        inner[last] = _typed(value, number=outer == ["config_kwargs"])
+    return options
+
+
+def _typed(value: str, *, number: bool) -> object:
+    """Truth values are such, and numbers too in botocore's configuration; a key of digits stays text."""
+    if value.lower() in ("true", "false"):
+        return value.lower() == "true"
+    return int(value) if number and value.isdecimal() else value
+
+
+def _database() -> str:
+    url = os.environ.get(DATABASE_ENV) or compat.airflow_option("database", "sql_alchemy_conn")
+    if not url:
+        raise MetadataError("Airflow names no metadata database", hint="say --db, or set XCOMCTL_DB")
+    return url
+
+
+def _db_schema(database_was_named: bool) -> str | None:
+    """Airflow's schema, from the same source as its database."""
+    named = os.environ.get(SCHEMA_ENV)
+    if named or database_was_named or DATABASE_ENV in os.environ:
+        return named or None
+    return compat.airflow_option("database", "sql_alchemy_schema")
+
+
+def _base(named: str | None) -> Address | None:
+    if named:
+        return _parsed_base(named, UsageError, "--base-path")
+    configured = os.environ.get(BASE_PATH_ENV)
+    if configured is None and compat.airflow_configured() and compat.airflow_installed():
+        configured = compat.airflow_option("common.io", "xcom_objectstorage_path")
+    return _parsed_base(configured, MetadataError, "[common.io] xcom_objectstorage_path") if configured else None
+
+
+def _parsed_base(text: str, error: type[XcomctlError], source: str) -> Address:
+    base = parse_base(text)
+    if base is not None:
+        return base
+    scheme, colon, _ = text.partition("://")
+    if not colon:
+        raise error(
+            f"{source} {text!r} has no scheme, so Airflow never follows its references",
+            hint=f"write file://{text}" if text.startswith("/") else "write s3://bucket/prefix, or file:///folder",
+        )
+    if scheme.lower() not in CANONICAL_SCHEMES:
+        raise error(f"{source} has the unknown scheme {scheme}://", hint=f"known are {', '.join(CANONICAL_SCHEMES)}")
+    if scheme.lower() in ("file", "local"):
+        raise error(f"{source} {text!r} is not an absolute path", hint="three slashes: file:///folder")
+    raise error(f"{source} {text!r} names no bucket", hint=f"write {scheme}://bucket/prefix")
