@@ -34,7 +34,7 @@ def completions(shell: Annotated[Shell, typer.Argument(help="The shell to print 
 
 def script(shell: Shell) -> str:
     """The script that asks xcomctl itself, so that it never goes stale."""
-    from typer.completion import get_completion_script
+    from typer import completion
 
-    written = get_completion_script(prog_name="xcomctl", complete_var="_XCOMCTL_COMPLETE", shell=shell.value)
+    written = completion.get_completion_script(prog_name="xcomctl", complete_var="_XCOMCTL_COMPLETE", shell=shell.value)
     return written.rstrip("\n") + "\n"

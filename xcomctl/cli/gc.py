@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Sequence
-from datetime import timedelta
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Optional
 
 from xcomctl.cli import render, report
@@ -22,27 +22,20 @@ _ORPHANS = "What may go"
 _SAFETY = "Safety"
 
 
-@takes(Place, Display)
-def gc(
-    place: Place,
-    display: Display,
+@dataclass(frozen=True)
+class Orphans:
+    """Which orphans may go."""
+
     older_than: Annotated[
         Optional[str],
-        flag(
-            "--older-than",
-            metavar="AGE",
-            panel=_ORPHANS,
-            help="Only objects of this age: 3d; 7d in a single pass.",
-        ),
-    ] = None,
+        flag("--older-than", metavar="AGE", panel=_ORPHANS, help="Only objects of this age: 3d; 7d in a single pass."),
+    ] = None
     dag_id: Annotated[
-        Optional[list[str]],
-        flag("--dag-id", metavar="GLOB", panel=_ORPHANS, help="Only objects of these DAGs."),
-    ] = None,
+        Optional[list[str]], flag("--dag-id", metavar="GLOB", panel=_ORPHANS, help="Only objects of these DAGs.")
+    ] = None
     exclude_dag_id: Annotated[
-        Optional[list[str]],
-        flag("--exclude-dag-id", metavar="GLOB", panel=_ORPHANS, help="Not of these DAGs."),
-    ] = None,
+        Optional[list[str]], flag("--exclude-dag-id", metavar="GLOB", panel=_ORPHANS, help="Not of these DAGs.")
+    ] = None
     include_unknown_dag: Annotated[
         Optional[list[str]],
         flag(
@@ -52,31 +45,34 @@ def gc(
             panel=_ORPHANS,
             help="Also of these DAGs that no database knows; else they are held.",
         ),
-    ] = None,
+    ] = None
+
+
+@dataclass(frozen=True)
+class Safety:
+    """What keeps a run from doing harm."""
+
     single_pass: Annotated[
         bool,
-        flag(
-            "--single-pass",
-            env="",
-            panel=_SAFETY,
-            help="Delete in one run. Readers in flight are not covered.",
-        ),
-    ] = False,
+        flag("--single-pass", env="", panel=_SAFETY, help="Delete in one run. Readers in flight are not covered."),
+    ] = False
     max_delete: Annotated[
         str, flag("--max-delete", metavar="N|P%", panel=_SAFETY, help="Refuse to delete more than this.")
-    ] = "20%",
+    ] = "20%"
     allow: Annotated[
-        Optional[list[str]],
-        flag("--allow", env="", metavar="GATE", panel=_SAFETY, help="Lift one gate; repeatable."),
-    ] = None,
+        Optional[list[str]], flag("--allow", env="", metavar="GATE", panel=_SAFETY, help="Lift one gate; repeatable.")
+    ] = None
     unsafe_windows: Annotated[
         bool, flag("--unsafe-windows", env="", panel=_SAFETY, help="Lift the floors of ages. For tests only.")
-    ] = False,
-    dry_run: Annotated[
-        bool, flag("-n", "--dry-run", panel=_SAFETY, help="Show what would go, and change nothing.")
-    ] = False,
-    yes: Annotated[bool, flag("-y", "--yes", env="", panel=_SAFETY, help="Do not ask.")] = False,
-) -> ExitCode:
+    ] = False
+    dry_run: Annotated[bool, flag("-n", "--dry-run", panel=_SAFETY, help="Show what would go, and change nothing.")] = (
+        False
+    )
+    yes: Annotated[bool, flag("-y", "--yes", env="", panel=_SAFETY, help="Do not ask.")] = False
+
+
+@takes(Place, Orphans, Safety, Display)
+def gc(place: Place, orphans: Orphans, safety: Safety, display: Display) -> ExitCode:
     """Delete orphans: objects under the base path that no row of any database refers to.
 
     Lists the objects first, then reads every table that may hold a reference, then deletes what has no row, has a
@@ -92,19 +88,9 @@ def gc(
       xcomctl gc --single-pass --yes --quiet
     """
     said = report.start(display)
-    rules = _rules(
-        older_than,
-        single_pass,
-        max_delete,
-        allow,
-        unsafe_windows,
-        dry_run,
-        dag_id,
-        exclude_dag_id,
-        include_unknown_dag,
-    )
-    _require_consent(rules, yes)
-    if unsafe_windows:
+    rules = _rules(orphans, safety)
+    _require_consent(rules, safety)
+    if safety.unsafe_windows:
         said.warning("--unsafe-windows: objects of writes that are still under way may be deleted")
     from xcomctl import settings
     from xcomctl.backend.storage import Stores
@@ -118,45 +104,35 @@ def gc(
     with said.progress() as watch:
         account = Account(make_plan(catalogs, store, base, rules, watch), new_operation_id())
     _tell_plan(account, said)
-    if not account.plan.refusals and account.plan.deletable and not dry_run:
-        if not yes and not _confirmed(account, said):
+    if account.plan.deletable and not account.plan.refusals and not rules.dry_run:
+        if not safety.yes and not _confirmed(account, said):
             return ExitCode.NO
         _carry_out(account, catalogs, store, said)
     _show(account, display)
     return account.exit_code
 
 
-def _rules(
-    older_than: str | None,
-    single_pass: bool,
-    max_delete: str,
-    allow: list[str] | None,
-    unsafe_windows: bool,
-    dry_run: bool,
-    dag_ids: list[str] | None,
-    exclude_dag_ids: list[str] | None,
-    include_unknown_dags: list[str] | None,
-) -> Rules:
+def _rules(orphans: Orphans, safety: Safety) -> Rules:
     from xcomctl.operations.gc import OLDER_THAN, OLDER_THAN_FLOOR, SINGLE_PASS_OLDER_THAN, Gate, Rules
 
-    floor = SINGLE_PASS_OLDER_THAN if single_pass else OLDER_THAN_FLOOR
-    age = duration(older_than, "--older-than") if older_than else max(OLDER_THAN, floor)
-    if age < floor and not unsafe_windows:
+    floor = SINGLE_PASS_OLDER_THAN if safety.single_pass else OLDER_THAN_FLOOR
+    age = duration(orphans.older_than, "--older-than") if orphans.older_than else max(OLDER_THAN, floor)
+    if age < floor and not safety.unsafe_windows:
+        single = " for a single pass" if safety.single_pass else ""
         raise UsageError(
-            f"--older-than {older_than} is below the floor of {_days(floor)}"
-            + (" for a single pass" if single_pass else ""),
+            f"--older-than {orphans.older_than} is below the floor of {floor.days}d{single}",
             hint="an upload whose row is still to come looks like an orphan",
         )
-    gates = choose(allow or (), [gate.value for gate in Gate], "--allow")
+    gates = choose(safety.allow or (), [gate.value for gate in Gate], "--allow")
     return Rules(
         older_than=age,
-        single_pass=single_pass,
-        max_delete=_limit(max_delete),
+        single_pass=safety.single_pass,
+        max_delete=_limit(safety.max_delete),
         allow=frozenset(Gate(gate) for gate in gates),
-        dag_ids=tuple(dag_ids or ()),
-        exclude_dag_ids=tuple(exclude_dag_ids or ()),
-        include_unknown_dags=tuple(include_unknown_dags or ()),
-        dry_run=dry_run,
+        dag_ids=tuple(orphans.dag_id or ()),
+        exclude_dag_ids=tuple(orphans.exclude_dag_id or ()),
+        include_unknown_dags=tuple(orphans.include_unknown_dag or ()),
+        dry_run=safety.dry_run,
     )
 
 
@@ -169,7 +145,7 @@ def _limit(text: str) -> Limit:
     return Limit(count=int(matched[1])) if matched[1] else Limit(share=float(matched[2]) / 100)
 
 
-def _require_consent(rules: Rules, yes: bool) -> None:
+def _require_consent(rules: Rules, safety: Safety) -> None:
     """Decided before anything is read: this version deletes in a single pass, and somebody must have agreed."""
     if rules.dry_run:
         return
@@ -178,16 +154,16 @@ def _require_consent(rules: Rules, yes: bool) -> None:
             "gc deletes only with --single-pass",
             hint="look with --dry-run first; --single-pass deletes objects that are older than 7d",
         )
-    if not yes and not sys.stdin.isatty():
+    if not safety.yes and not sys.stdin.isatty():
         raise UsageError("gc asks before it deletes, and there is no terminal", hint="--yes agrees beforehand")
 
 
 def _tell_plan(account: Account, said: Report) -> None:
     plan = account.plan
-    said.detail(f"{plan.references} references in {plan.listed.count} objects' base {plan.base.text}")
+    said.detail(f"{plan.listed.count} objects under {plan.base.text}, {plan.references} references in the databases")
     said.detail(f"deletes are conditional on: {plan.condition or 'nothing, the store or its client cannot'}")
     for found in plan.deletable:
-        said.detail(f"orphan {found.name}", size_bytes=found.size_bytes, modified_at=found.modified_at)
+        said.detail(f"orphan {found.name}", size_bytes=found.size_bytes, modified_at=found.modified_at.isoformat())
     for refusal in plan.refusals:
         said.warning(f"refused by the gate {refusal.gate.value}: {refusal.message}")
     if plan.refusals:
@@ -226,7 +202,3 @@ def _show(account: Account, display: Display) -> None:
         return
     rows = [{"what": n, "objects": t.count, "size_bytes": t.bytes} for n, t in account.tallies.items()]
     render.records(rows, ("what", "objects", "size_bytes"), form, display.color)
-
-
-def _days(age: timedelta) -> str:
-    return f"{age.days}d"

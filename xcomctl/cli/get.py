@@ -1,5 +1,173 @@
-"""`xcomctl get`."""
+"""`xcomctl get`: one value."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Optional
+
+import typer
+
+from xcomctl.cli import render, report
+from xcomctl.cli.options import Display, Output, Place, flag, takes
+from xcomctl.errors import StorageError, UsageError
+
+if TYPE_CHECKING:
+    from xcomctl.backend import payload
+    from xcomctl.cli.report import Report
+    from xcomctl.operations.fetching import Decoded, Fetched
 
 
-def get() -> None:
-    """Get."""
+@takes(Place, Display)
+def get(
+    place: Place,
+    display: Display,
+    dag_id: Annotated[str, typer.Argument(help="The DAG.", show_default=False)],
+    run_id: Annotated[str, typer.Argument(help="The run, or `latest` that holds this XCom.", show_default=False)],
+    task_id: Annotated[str, typer.Argument(help="The task, with its groups: group.task.", show_default=False)],
+    key: Annotated[str, flag("--key", metavar="KEY", help="What the task pushed it as.")] = "return_value",
+    map_index: Annotated[int, flag("--map-index", metavar="N", help="Which of the mapped tasks.")] = -1,
+    path: Annotated[Optional[str], flag("--path", metavar="A.B[0]", help="Only this part of the value.")] = None,
+    raw: Annotated[bool, flag("--raw", help="The exact bytes that are stored.")] = False,
+    output_file: Annotated[
+        Optional[Path], flag("-O", "--output-file", metavar="FILE", help="Write to a file instead of stdout.")
+    ] = None,
+    explain: Annotated[
+        bool, flag("--explain", help="Say how the value is found, and what Airflow makes of it.")
+    ] = False,
+    all_attempts: Annotated[bool, flag("--all-attempts", help="The values of every attempt (Airflow 3.4).")] = False,
+) -> None:
+    """Fetch one XCom and show its value, from the row or from the object that it refers to.
+
+    On a terminal values are shortened to be read; off it, and with -o json, they are whole. Airflow's own types are
+    shown without importing their classes. An object that is gone is an error with exit code 4.
+
+    Examples:
+
+      xcomctl get etl latest load
+
+      xcomctl get etl latest train --key model_accuracy -o json
+
+      xcomctl get etl scheduled__2026-01-01T00:00:00+00:00 load --raw -O load.json.gz
+    """
+    said = report.start(display)
+    if raw and (path or explain or all_attempts):
+        raise UsageError("--raw goes with none of --path, --explain and --all-attempts", hint="leave out one")
+    if len(place.db or ()) > 1:
+        raise UsageError("get reads one database", hint="give --db once")
+    from xcomctl import settings
+    from xcomctl.backend.storage import Stores
+    from xcomctl.catalog import open_catalog
+    from xcomctl.model import XComKey
+    from xcomctl.operations import fetching
+
+    chosen = settings.resolve(place.db or (), place.db_schema, place.base_path, place.storage_option or ())
+    catalog = open_catalog(chosen.databases[0], chosen.db_schema, chosen.base)
+    stores = Stores(chosen.base, chosen.storage_options)
+    wanted = fetching.resolved(catalog, XComKey(dag_id, run_id, task_id, map_index, key))
+    said.detail(f"reading {wanted} from {catalog}")
+    rows = catalog.values(wanted, all_attempts=all_attempts)
+    if explain:
+        steps = [step for row in rows for step in fetching.explain(row, stores, chosen.base)]
+        found = ({"step": step, "finding": text} for step, text in steps)
+        render.records(found, ("step", "finding"), display.output, display.color)
+        return
+    fetched = [fetching.fetch(row, stores, chosen.base) for row in rows]
+    if raw:
+        _write_raw(fetched[0].raw, output_file)
+        return
+    decoded = [fetching.decode(each, path) for each in fetched]
+    for each, value in zip(fetched, decoded, strict=True):
+        _tell(each, value, said)
+    _write(_shown(fetched, decoded, display, output_file, all_attempts), output_file)
+
+
+def _tell(fetched: Fetched, decoded: Decoded, said: Report) -> None:
+    """What a person should know beside the value."""
+    from xcomctl.model import State
+
+    for note in decoded.notes:
+        said.note(note)
+    if fetched.xcom.state is State.FOREIGN:
+        said.note("foreign: Airflow, as configured, does not follow this reference and hands its URL to the task")
+    if fetched.address is not None:
+        said.detail(f"{len(fetched.raw)} bytes from {fetched.address.text}")
+
+
+def _shown(
+    fetched: Sequence[Fetched], decoded: Sequence[Decoded], display: Display, file: Path | None, all_attempts: bool
+) -> str:
+    """The values as text. Plain is JSON here: a value has no rows and columns."""
+    from xcomctl.backend import payload
+
+    form = Output.JSON if file is not None and display.output is Output.AUTO else render.chosen(display.output)
+    if form is Output.TABLE:
+        return "\n".join(
+            _heading(each, all_attempts) + _readable(value, display)
+            for each, value in zip(fetched, decoded, strict=True)
+        )
+    if form is Output.CSV:
+        return _csv([payload.plain(value.value) for value in decoded])
+    values = [payload.plain(value.value) for value in decoded]
+    attempts = [
+        {"try_number": each.xcom.try_number, "value": value} for each, value in zip(fetched, values, strict=True)
+    ]
+    return render.as_document(attempts if all_attempts else values[0], form)
+
+
+def _heading(fetched: Fetched, all_attempts: bool) -> str:
+    return f"try {fetched.xcom.try_number}\n" if all_attempts else ""
+
+
+def _readable(decoded: Decoded, display: Display) -> str:
+    from xcomctl.backend import payload
+
+    blocks = payload.readable(decoded.value)
+    return "".join(block + "\n" if isinstance(block, str) else _frame(block, display) for block in blocks)
+
+
+def _frame(frame: payload.Frame, display: Display) -> str:
+    """A DataFrame as a table whose head has the types below the names."""
+    number = f" {frame.number}" if frame.number is not None else ""
+    title = f"DataFrame{number}: {frame.total_rows:,} rows, {len(frame.columns)} columns"
+    columns = [f"{name}\n{dtype}" for name, dtype in zip(frame.columns, frame.dtypes, strict=True)]
+    drawn = render.as_table(columns, frame.rows, display.color, title=title)
+    rest = frame.total_rows - len(frame.rows)
+    return drawn + (f"… {rest:,} more rows\n" if rest > 0 else "")
+
+
+def _csv(values: Sequence[payload.Json]) -> str:
+    """Records as CSV: a DataFrame, or a list of objects that have the same keys."""
+    value = values[0]
+    records = value.get("data") if isinstance(value, dict) and {"columns", "dtypes", "data"} <= set(value) else value
+    rows = [row for row in records if isinstance(row, dict)] if isinstance(records, list) else []
+    if not rows or len(values) > 1 or not isinstance(records, list) or len(rows) < len(records):
+        raise UsageError("only a DataFrame or a list of objects can be written as CSV", hint="-o json takes any value")
+    return render.as_csv(rows, list(rows[0]))
+
+
+def _write(text: str, file: Path | None) -> None:
+    if file is None:
+        render.write(text)
+    else:
+        _write_raw(text.encode("utf-8", errors="backslashreplace"), file)
+
+
+def _write_raw(data: bytes, file: Path | None) -> None:
+    if file is None:
+        if sys.stdout.isatty() and not _is_text(data):
+            raise UsageError("the bytes are binary, and stdout is a terminal", hint="write them to a file with -O FILE")
+        render.write_bytes(data)
+        return
+    try:
+        file.write_bytes(data)
+    except OSError as error:
+        raise StorageError(f"cannot write {file}: {error.strerror}", hint="choose another file with -O") from error
+
+
+def _is_text(data: bytes) -> bool:
+    try:
+        return data.decode().isprintable() or (b"\x1b" not in data and b"\x00" not in data)
+    except UnicodeDecodeError:
+        return False

@@ -10,7 +10,7 @@ import csv
 import io
 import json
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from enum import Enum
 from typing import Any, TypeAlias
@@ -45,7 +45,8 @@ def records(rows: Iterable[Record], columns: Sequence[str], output: Output, colo
     elif form is Output.YAML:
         write(_yaml([_plain(row) for row in picked]))
     elif form is Output.CSV:
-        _csv(picked, columns)
+        for line in _csv(picked, columns):
+            write(line)
     elif form is Output.PLAIN:
         for row in picked:
             write("\t".join(_cell(row[column]) for column in columns) + "\n")
@@ -55,17 +56,44 @@ def records(rows: Iterable[Record], columns: Sequence[str], output: Output, colo
 
 def document(value: object, output: Output) -> None:
     """Write one JSON-able value: as YAML, on one line as JSONL, else as indented JSON."""
+    write(as_document(value, output))
+
+
+def as_document(value: object, output: Output) -> str:
+    """What `document` writes."""
     indent = None if output is Output.JSONL else 2
-    write(_yaml(_plain(value)) if output is Output.YAML else _json(value, indent) + "\n")
+    return _yaml(_plain(value)) if output is Output.YAML else _json(value, indent) + "\n"
 
 
-def table(rows: Iterable[Record], columns: Sequence[str], color: Color, *, title: str | None = None) -> None:
+def as_csv(rows: Iterable[Record], columns: Sequence[str]) -> str:
+    """Rows as the text of a CSV file."""
+    return "".join(_csv(rows, columns))
+
+
+def as_table(columns: Sequence[str], rows: Iterable[Sequence[str]], color: Color, *, title: str) -> str:
+    """Cells of text as the text of a table."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    drawn = Table(box=box.SIMPLE_HEAD, title=Text(title), title_justify="left", pad_edge=False)
+    for column in columns:
+        drawn.add_column(Text(column), overflow="fold")
+    for row in rows:
+        drawn.add_row(*(Text(cell) for cell in row))
+    canvas = console(color)
+    with canvas.capture() as captured:
+        canvas.print(drawn)
+    return str(captured.get())
+
+
+def table(rows: Iterable[Record], columns: Sequence[str], color: Color) -> None:
     """Draw a table for a person: sizes and times readable, numbers to the right."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
-    drawn = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", pad_edge=False)
+    drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in columns:
         number = column.endswith("_bytes") or column in ("map_index", "try_number", "objects", "count")
         drawn.add_column(Text(column.replace("_bytes", "")), justify="right" if number else "left", overflow="fold")
@@ -124,16 +152,17 @@ def _array(rows: Iterable[Record]) -> None:
     write("]\n" if opened else "[]\n")
 
 
-def _csv(rows: Iterable[Record], columns: Sequence[str]) -> None:
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(columns)
+def _csv(rows: Iterable[Record], columns: Sequence[str]) -> Iterator[str]:
+    """The lines of a CSV file, its header first."""
+    yield _csv_line(columns)
     for row in rows:
-        writer.writerow(["" if row[column] is None else _plain(row[column]) for column in columns])
-        write(buffer.getvalue())
-        buffer.seek(0)
-        buffer.truncate()
-    write(buffer.getvalue())
+        yield _csv_line([_plain(row.get(column)) for column in columns])
+
+
+def _csv_line(cells: Sequence[object]) -> str:
+    buffer = io.StringIO()
+    csv.writer(buffer, lineterminator="\n").writerow(["" if cell is None else cell for cell in cells])
+    return buffer.getvalue()
 
 
 def _json(value: object, indent: int | None = None) -> str:

@@ -1,0 +1,66 @@
+# Two commands do everything: `make demo` shows xcomctl on a real Airflow, `make test` is all that a contributor needs.
+# They need Python >=3.10 and a package registry; what they install stays below .venv and .servers.
+
+PYTHON ?= python3
+UV      = .venv/bin/uv
+NUMBER_OF_WORKERS ?= 2
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint format matrix completions lock clean
+
+help: ## show this list
+	@sed -nE 's/^([a-z]+):.*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST)
+
+demo: .venv/.ready ## build a sandbox with a real Airflow and look around in it
+	.venv/bin/xcomctl demo $(DEMO)
+
+test: .venv/.ready .servers/ministack/.ready .servers/bare/.ready ## run all tests, on real databases and stores
+	.venv/bin/python -m pytest -n $(NUMBER_OF_WORKERS) --dist loadgroup $(TESTS)
+	.servers/bare/bin/python -m pytest -n $(NUMBER_OF_WORKERS) --dist loadgroup tests/catalog tests/operations tests/backend/storage
+
+lint: .venv/.ready ## check style, types and the floors of the house
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+
+format: .venv/.ready ## let ruff rewrite the code
+	.venv/bin/ruff check --fix .
+	.venv/bin/ruff format .
+
+matrix: .venv/.ready ## repeat the real-Airflow tests on other Airflows
+	.venv/bin/python tests/airflow/matrix.py
+
+completions: .venv/.ready ## write the completion scripts anew
+	.venv/bin/xcomctl completions bash > completions/xcomctl.bash
+	.venv/bin/xcomctl completions zsh > completions/_xcomctl
+	.venv/bin/xcomctl completions fish > completions/xcomctl.fish
+
+lock: .venv/.ready ## choose the newest versions of what the environments hold
+	$(UV) pip compile -q --upgrade --universal --python-version 3.10 --no-annotate --custom-compile-command "make lock" \
+	  pyproject.toml --group test --group lint -o requirements/dev.txt
+	for each in bare ministack; do \
+	  $(UV) pip compile -q --upgrade --universal --python-version 3.10 --no-annotate --custom-compile-command "make lock" \
+	    requirements/$$each.in -o requirements/$$each.txt; done
+
+clean: ## remove everything that make has made
+	rm -rf .venv .servers .matrix xcomctl-demo
+
+.venv/.ready: pyproject.toml requirements/dev.txt
+	@$(PYTHON) -c 'import sys; sys.exit("xcomctl needs Python 3.10 or newer, not " + sys.version.split()[0]) if sys.version_info < (3, 10) else 0'
+	test -x .venv/bin/python || $(PYTHON) -m venv .venv
+	test -x $(UV) || .venv/bin/python -m pip install --quiet uv
+	$(UV) pip install --quiet --python .venv/bin/python -r requirements/dev.txt
+	$(UV) pip install --quiet --python .venv/bin/python --no-deps --editable .
+	touch $@
+
+.servers/ministack/.ready: requirements/ministack.txt | .venv/.ready
+	test -x .servers/ministack/bin/python || $(UV) venv --quiet --python .venv/bin/python .servers/ministack
+	$(UV) pip install --quiet --python .servers/ministack/bin/python -r requirements/ministack.txt
+	touch $@
+
+.servers/bare/.ready: requirements/bare.txt pyproject.toml | .venv/.ready
+	test -x .servers/bare/bin/python || $(UV) venv --quiet --python .venv/bin/python .servers/bare
+	$(UV) pip install --quiet --python .servers/bare/bin/python -r requirements/bare.txt
+	$(UV) pip install --quiet --python .servers/bare/bin/python --no-deps --editable .
+	touch $@
