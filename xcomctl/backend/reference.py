@@ -32,6 +32,7 @@ _CODEC = rf"(?:\.(?:{'|'.join(CODEC_SUFFIXES)}))?"
 _FRESH_LEAF = re.compile(rf"(?P<unique>{_UUID4}){_CODEC}")
 _OWNED_FOLDER = re.compile(rf"(?P<kind>ti|write)-(?P<uuid>{_UUID})")
 _OWNED_LEAF = re.compile(rf".+\.json{_CODEC}", re.DOTALL)
+_MENTIONED = re.compile(rf"(?:ti|write)-{_UUID}/[^/\x00-\x20]*\.json{_CODEC}|{_UUID4}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +171,15 @@ def place(name: str) -> Placement | None:
 def unique_part(name: str) -> str | None:
     """The part at the end of a URL or object name that no two writes share, or None."""
     return _leaf(name.split("/"))[0]
+
+
+def mentioned(text: str) -> set[str]:
+    """Every unique part that a text may refer to: at its end, or anywhere inside it.
+
+    For keeping objects only: a pickled reference, or a URL within a sentence, is seen as well.
+    """
+    at_end = unique_part(text)
+    return {*_MENTIONED.findall(text), *([at_end] if at_end is not None else [])}
 
 
 def _split(text: str) -> tuple[str, str]:

@@ -103,20 +103,20 @@ class Catalog:
             raise NotFoundError(f"no run holds the XCom {named}", hint=self._what_is_there(named))
         return str(max(held, key=lambda row: str(row.started_at)).run_id)
 
-    def strings(self) -> Iterator[str]:
-        """Every string value of every table that keeps objects alive, unwrapped from its JSON."""
+    def references(self) -> Iterator[set[str]]:
+        """For every value, in any table, that refers to objects, the unique parts of their names."""
         from sqlalchemy import select
 
         for table in self.schema.roots:
             page = next((name for name in ("dag_run_id", "id") if name in table.columns), None)
             x = clause(self.schema, table.name, (*([page] if page else []), "value"), alias="x")
-            string = self._dialect.small_string(x.c.value, table.form)
-            query = select(string.label("string")).select_from(x).where(string.is_not(None))
+            root = self._dialect.small_root(x.c.value, table.form)
+            query = select(root.label("root")).select_from(x).where(root.is_not(None))
             indexed = page if table in self.schema.live else None
             for row in self._pages(x.c[indexed], x, query, ()) if indexed else self._stream(query):
-                text = _decoded(row.string)
-                unwrapped = reference.unwrap(text)
-                yield unwrapped[0] if unwrapped else text
+                referred = _referred(row.root)
+                if referred:
+                    yield referred
 
     def still_referenced(self, placements: Collection[reference.Placement]) -> set[str]:
         """Of some objects the unique parts that a row under their own coordinates refers to now, in any attempt."""
@@ -229,13 +229,10 @@ class Catalog:
     def _unique_parts(self, source: Source, coordinates: Sequence[tuple[str, str, str]]) -> Iterator[str]:
         from sqlalchemy import select, tuple_
 
-        string = self._dialect.small_string(source.value, source.table.form)
+        root = self._dialect.small_root(source.value, source.table.form)
         here = tuple_(source.dag_id, source.run_id, source.task_id).in_(list(coordinates))
-        for row in self._fetch(select(string.label("string")).select_from(source.rows).where(here)):
-            unwrapped = reference.unwrap(_decoded(row.string)) if row.string is not None else None
-            unique = reference.unique_part(unwrapped[0]) if unwrapped else None
-            if unique is not None:
-                yield unique
+        for row in self._fetch(select(root.label("root")).select_from(source.rows).where(here, root.is_not(None))):
+            yield from _referred(row.root)
 
     def _task_instances(self, identifiers: Sequence[str]) -> Select[Any]:
         """By id in both spellings: SQLite and MySQL hold uuids as text, with hyphens until 3.3 and without since."""
@@ -308,6 +305,13 @@ def _chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
 def _decoded(stored: Any) -> str:
     """The text of a value that may be bytes, or the memoryview that psycopg2 makes of them."""
     return stored if isinstance(stored, str) else bytes(stored).decode("utf-8", errors="replace")
+
+
+def _referred(stored: Any) -> set[str]:
+    """The unique parts of the objects that a small value refers to. A pickle is searched as text, never loaded."""
+    text = _decoded(stored)
+    unwrapped = reference.unwrap(text)
+    return reference.mentioned(unwrapped[0] if unwrapped else text)
 
 
 def _stored(value: Any) -> str | bytes | None:

@@ -52,6 +52,15 @@ class Dialect:
         looked_into = case((self.is_string(value, form), self.whole(value, form)))
         return case((self.size(value, form) <= guard, looked_into))
 
+    def small_root(self, value: Column, form: Form) -> Column:
+        """The value where it could keep an object alive: a small string, or a small pickle, else NULL."""
+        from sqlalchemy import case, or_
+
+        if form is not Form.BYTES:
+            return self.small_string(value, form)
+        could_refer = or_(self.is_string(value, form), self.is_pickle(value, form))
+        return case((self.size(value, form) <= GUARD_ESCAPED_BYTES, case((could_refer, self.whole(value, form)))))
+
     def is_pickle(self, value: Column, form: Form) -> Column:
         """Whether the value is a pickle: only bytes can be, and Python's pickles of protocol 2 on start with 0x80."""
         from sqlalchemy import false

@@ -1,5 +1,46 @@
-"""`xcomctl demo`."""
+"""`xcomctl demo`: see it work on a real Airflow, on this machine, in a minute."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from xcomctl.cli import render, report
+from xcomctl.cli.options import Display, flag, takes
+
+if TYPE_CHECKING:
+    from xcomctl.cli.report import Report
+    from xcomctl.demo.build import Step
 
 
-def demo() -> None:
-    """Build a sandbox."""
+@takes(Display)
+def demo(
+    display: Display,
+    folder: Annotated[Path, typer.Argument(help="The folder of the sandbox.")] = Path("xcomctl-demo"),
+    force: Annotated[bool, flag("--force", env="", help="Replace a sandbox that is there.")] = False,
+) -> None:
+    """Build a sandbox with a real Airflow, and look around in it.
+
+    Makes an Airflow home on SQLite with object storage in local files, runs a DAG six times, deletes one run the way
+    people do, makes the files look old, and then runs ls, get and gc --dry-run on what is there.
+    """
+    said = report.start(display)
+    from xcomctl.demo.build import build
+    from xcomctl.demo.sandbox import Sandbox
+    from xcomctl.demo.tour import play_lines, tour
+
+    for step in build(folder, force=force):
+        _tell(step, said)
+    sandbox = Sandbox.at(folder)
+    for shown in tour(sandbox):
+        render.write(f"\n# {shown.caption}\n$ {shown.command}\n{shown.output}")
+    render.write("\n# Go on playing, in any shell:\n" + "".join(f"{line}\n" for line in play_lines(sandbox)))
+
+
+def _tell(step: Step, said: Report) -> None:
+    if step.seconds is None:
+        said.note(f"… {step.title}")
+    else:
+        said.note(f"  {step.seconds:.1f} s{': ' if step.detail else ''}{step.detail}")

@@ -14,7 +14,7 @@ from hashlib import blake2b
 from typing import TypeVar
 from uuid import uuid4
 
-from xcomctl.backend.reference import Address, Placement, place, unique_part
+from xcomctl.backend.reference import Address, Placement, place
 from xcomctl.backend.storage import Store
 from xcomctl.catalog import Catalog
 from xcomctl.catalog.selection import is_like
@@ -173,7 +173,7 @@ def make_plan(
     placed = [
         (found, place(found.name[len(folder) :])) for found in _watched(store.list(folder), "objects listed", watch)
     ]
-    live = _live(_watched((string for each in catalogs for string in each.strings()), "strings read", watch))
+    live = _live(_watched((found for each in catalogs for found in each.references()), "references read", watch))
     orphans = [p for found, p in placed if p and not live.holds(p)]
     doubt = _doubt(orphans, catalogs, rules, started_at)
     fates = dict.fromkeys(Fate, Tally())
@@ -215,14 +215,13 @@ def _hashed(unique: str) -> int:
     return int.from_bytes(blake2b(unique.encode(errors="surrogatepass"), digest_size=8).digest(), "big")
 
 
-def _live(strings: Iterable[str]) -> Live:
-    references, names = 0, set()
-    for string in strings:
-        unique = unique_part(string)
-        if unique is not None:
-            references += 1
-            names.add(_hashed(unique))
-    return Live(references, frozenset(names))
+def _live(references: Iterable[set[str]]) -> Live:
+    count = 0
+    names: set[int] = set()
+    for referred in references:
+        count += 1
+        names.update(_hashed(unique) for unique in referred)
+    return Live(count, frozenset(names))
 
 
 def _doubt(orphans: Sequence[Placement], catalogs: Sequence[Catalog], rules: Rules, now: datetime) -> Doubt:
