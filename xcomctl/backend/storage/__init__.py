@@ -31,7 +31,7 @@ class Store(Protocol):
     def now(self, prefix: str) -> datetime:
         """The time by the clock that dates the objects, asked for by a look at `prefix`."""
 
-    def list(self, prefix: str) -> Iterator[StoredObject]:
+    def objects(self, prefix: str) -> Iterator[StoredObject]:
         """Everything whose name starts with `prefix`, in no promised order. An incomplete listing raises."""
 
     def stat(self, name: str) -> StoredObject | None:

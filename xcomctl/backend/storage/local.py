@@ -26,7 +26,7 @@ class LocalStore:
         """The machine's time, which also dates the files of a local disk."""
         return datetime.now(timezone.utc)
 
-    def list(self, prefix: str) -> Iterator[StoredObject]:
+    def objects(self, prefix: str) -> Iterator[StoredObject]:
         """Every regular file below the folder `prefix`, an absolute path ending in a slash."""
         folder = prefix.rstrip("/") or "/"
         if not os.path.isdir(folder):

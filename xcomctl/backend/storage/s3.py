@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import io
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from datetime import datetime
+from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
+from xcomctl.backend.storage.body import streamed
 from xcomctl.errors import StorageError
 from xcomctl.model import Deletion, StoredObject
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 KEYS_PER_DELETE = 1000
 """The most that DeleteObjects takes (Amazon S3 API; SeaweedFS and Ceph answer 400 to one more)."""
 
+OBJECT_METHODS = ("head_object", "get_object", "delete_object")
 CHANGED = frozenset({"PreconditionFailed", "ConditionalRequestConflict", "412", "409"})
 
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]|[\r\n\t]")
@@ -34,6 +35,7 @@ class S3Store:
 
     def __init__(self, bucket: str, filesystem: S3FileSystem) -> None:
         self._bucket = bucket
+        self._bucket_answered = False
         self._filesystem = filesystem
 
     @property
@@ -44,15 +46,16 @@ class S3Store:
     def now(self, prefix: str) -> datetime:
         """The Date header of an answer to a listing of one key."""
         answer = self._call("list", prefix, "list_objects_v2", Prefix=prefix, MaxKeys=1)
+        self._bucket_answered = True
         return parsedate_to_datetime(answer["ResponseMetadata"]["HTTPHeaders"]["date"])
 
-    def list(self, prefix: str) -> Iterator[StoredObject]:
+    def objects(self, prefix: str) -> Iterator[StoredObject]:
         """Page through everything below `prefix`; a page that is cut short or comes twice is an error."""
         token: dict[str, str] = {}
         while True:
             page = self._call("list", prefix, "list_objects_v2", Prefix=prefix, **token)
             for entry in page.get("Contents", ()):
-                yield StoredObject(entry["Key"], entry["Size"], entry["LastModified"], entry.get("ETag"))
+                yield _object(entry["Key"], entry["Size"], entry)
             if not page.get("IsTruncated"):
                 return
             following = page.get("NextContinuationToken")
@@ -68,13 +71,19 @@ class S3Store:
         try:
             head = self._call("look up", name, "head_object", Key=name)
         except FileNotFoundError:
+            self._require_bucket()
             return None
-        return StoredObject(name, head["ContentLength"], head["LastModified"], head.get("ETag"))
+        return _object(name, head["ContentLength"], head)
 
     def open(self, name: str) -> AbstractContextManager[BinaryIO]:
         """GET the object and stream its body."""
-        answer = self._call("read", name, "get_object", Key=name)
-        return io.BufferedReader(cast("io.RawIOBase", _Body(answer["Body"], self._filesystem)))
+        try:
+            answer = self._call("read", name, "get_object", Key=name)
+        except FileNotFoundError:
+            self._require_bucket()
+            raise
+        body = answer["Body"]
+        return streamed(self._filesystem.loop, body.read, body.close)
 
     def delete(self, objects: Sequence[StoredObject]) -> Iterator[Deletion]:
         """DeleteObjects with each key's ETag; keys that XML cannot carry go one by one."""
@@ -105,10 +114,14 @@ class S3Store:
         except FileNotFoundError:
             return Deletion(listed)
         except StorageError as error:
-            code = getattr(error.__cause__, "errno", None)
-            changed = any(word in str(error) for word in ("PreconditionFailed", "pre-condition")) or code == 412
+            changed = error.__cause__ is not None and _code(error.__cause__) in CHANGED
             return Deletion(listed, changed=True) if changed else Deletion(listed, error=error.message)
         return Deletion(listed)
+
+    def _require_bucket(self) -> None:
+        """A missing object is an answer only where the bucket exists: HEAD says 404 for both."""
+        if not self._bucket_answered:
+            self.now("")
 
     def _sends_etags(self) -> bool:
         """Whether this botocore knows conditions on both kinds of delete."""
@@ -124,44 +137,33 @@ class S3Store:
         url = f"s3://{self._bucket}/{name}"
         try:
             return cast("Answer", self._filesystem.call_s3(method, Bucket=self._bucket, **arguments))
-        except FileNotFoundError as error:
-            if method in ("head_object", "get_object", "delete_object") and "bucket" not in str(error).lower():
-                raise FileNotFoundError(url) from None
-            raise StorageError(
-                f"cannot {verb} {url}: {error}", hint=f"does the bucket {self._bucket} exist?"
-            ) from error
-        except PermissionError as error:
-            raise StorageError(f"cannot {verb} {url}: {error}", hint=f"the credentials may not {verb} here") from error
         except (OSError, BotoCoreError, ClientError) as error:
-            raise StorageError(
-                f"cannot {verb} {url}: {error}", hint="check the endpoint, the region and the credentials"
-            ) from error
+            code = _code(error)
+            if isinstance(error, FileNotFoundError) and code != "NoSuchBucket" and method in OBJECT_METHODS:
+                raise FileNotFoundError(url) from error
+            hint = "check the endpoint, the region and the credentials"
+            if isinstance(error, FileNotFoundError):
+                hint = f"does the bucket {self._bucket} exist?"
+            elif isinstance(error, PermissionError):
+                hint = f"the credentials may not {verb} here"
+            raise StorageError(f"cannot {verb} {url}: {code}{': ' if code else ''}{error}", hint=hint) from error
 
 
-class _Body(io.RawIOBase):
-    """The body of an answer, read through the event loop that s3fs runs."""
+def _code(error: BaseException) -> str:
+    """What the server called its refusal: s3fs puts botocore's error behind a translation of it."""
+    response = getattr(error if hasattr(error, "response") else error.__cause__, "response", None)
+    return str(response["Error"].get("Code", "")) if response else ""
 
-    def __init__(self, body: Any, filesystem: S3FileSystem) -> None:
-        self._body = body
-        self._loop = filesystem.loop
 
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        from fsspec.asyn import sync
-
-        try:
-            data = sync(self._loop, self._body.read, len(buffer))
-        except Exception as error:
-            raise StorageError(f"the object broke off while it was read: {error}", hint="try again") from error
-        buffer[: len(data)] = data
-        return len(data)
+def _object(name: str, size_bytes: int, answer: Answer) -> StoredObject:
+    return StoredObject(name, size_bytes, answer["LastModified"].astimezone(timezone.utc), answer.get("ETag"))
 
 
 def _outcome(listed: StoredObject, gone: bool, failure: Mapping[str, str] | None) -> Deletion:
     if failure is not None and failure.get("Code") in CHANGED:
         return Deletion(listed, changed=True)
+    if failure is not None and failure.get("Code") == "NoSuchKey":
+        return Deletion(listed)  # gone is what was wanted, though its ETag can no longer be compared
     if failure is not None:
         return Deletion(listed, error=f"{failure.get('Code')}: {failure.get('Message')}")
     return Deletion(listed) if gone else Deletion(listed, error="the store did not say what became of it")

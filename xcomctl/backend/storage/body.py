@@ -1,0 +1,45 @@
+"""The body of an answer, read piece by piece through the event loop that an fsspec file system runs."""
+
+from __future__ import annotations
+
+import io
+from asyncio import AbstractEventLoop
+from collections.abc import Callable, Coroutine
+from typing import Any, BinaryIO, cast
+
+from xcomctl.errors import StorageError
+
+
+def streamed(
+    loop: AbstractEventLoop, read: Callable[[int], Coroutine[Any, Any, bytes]], close: Callable[[], object]
+) -> BinaryIO:
+    """A file of what `read` gives; `close` is called in the loop. An error in mid-read is a `StorageError`."""
+    return cast("BinaryIO", io.BufferedReader(cast("io.RawIOBase", _Body(loop, read, close))))
+
+
+class _Body(io.RawIOBase):
+    def __init__(
+        self, loop: AbstractEventLoop, read: Callable[[int], Coroutine[Any, Any, bytes]], close: Callable[[], object]
+    ) -> None:
+        self._loop = loop
+        self._read = read
+        self._close = close
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        from fsspec.asyn import sync
+
+        try:
+            data: bytes = sync(self._loop, self._read, len(buffer))
+        except Exception as error:
+            message = f"the object broke off while it was read: {str(error) or type(error).__name__}"
+            raise StorageError(message, hint="try again") from error
+        buffer[: len(data)] = data
+        return len(data)
+
+    def close(self) -> None:
+        if not self.closed:
+            self._loop.call_soon_threadsafe(self._close)
+        super().close()
