@@ -10,8 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from xcomctl import compat
-from xcomctl.backend.reference import CANONICAL_SCHEMES, Address, parse_base
-from xcomctl.errors import MetadataError, UsageError, XcomctlError
+from xcomctl.errors import MetadataError, UsageError
 from xcomctl.model import StorageOptions
 
 BASE_PATH_ENV = "AIRFLOW__COMMON_IO__XCOM_OBJECTSTORAGE_PATH"
@@ -21,21 +20,16 @@ SCHEMA_ENV = "AIRFLOW__DATABASE__SQL_ALCHEMY_SCHEMA"
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What every command works on. The URLs and the options may hold secrets, so they are not in its repr."""
+    """What every command works on. The URLs and the options may hold secrets, so they are not in its repr.
+
+    `base_path` is None where Airflow has none; `base_path_source` is the flag or option that it comes from.
+    """
 
     databases: tuple[str, ...] = field(repr=False)
     db_schema: str | None
-    base: Address | None
+    base_path: str | None
+    base_path_source: str
     storage_options: StorageOptions = field(repr=False)
-
-    def required_base(self) -> Address:
-        """The base path, where a command cannot do without one."""
-        if self.base is None:
-            raise MetadataError(
-                "Airflow is configured without an object storage path for XComs",
-                hint="say --base-path, or set [common.io] xcom_objectstorage_path",
-            )
-        return self.base
 
 
 def resolve(
@@ -46,14 +40,10 @@ def resolve(
     Raises `UsageError` for a flag that cannot be read, `MetadataError` where Airflow's configuration is at fault.
     """
     options = parse_storage_options(storage_options)
-    base = _base(base_path)
-    if options and base is not None and base.conn_id is not None:
-        raise UsageError(
-            f"--storage-option does not go with the Airflow connection {base.conn_id} in the base path",
-            hint="leave out one of the two: the connection has its own credentials and endpoint",
-        )
+    source = "--base-path" if base_path else "[common.io] xcom_objectstorage_path"
+    base_path = base_path or _configured_base_path()
     urls = tuple(databases) or (_database(),)
-    return Settings(urls, db_schema or _db_schema(bool(databases)), base, options)
+    return Settings(urls, db_schema or _db_schema(bool(databases)), base_path, source, options)
 
 
 def parse_storage_options(words: Sequence[str]) -> StorageOptions:
@@ -100,27 +90,8 @@ def _db_schema(database_was_named: bool) -> str | None:
     return compat.airflow_option("database", "sql_alchemy_schema")
 
 
-def _base(named: str | None) -> Address | None:
-    if named:
-        return _parsed_base(named, UsageError, "--base-path")
+def _configured_base_path() -> str | None:
     configured = os.environ.get(BASE_PATH_ENV)
     if configured is None and compat.airflow_configured() and compat.airflow_installed():
         configured = compat.airflow_option("common.io", "xcom_objectstorage_path")
-    return _parsed_base(configured, MetadataError, "[common.io] xcom_objectstorage_path") if configured else None
-
-
-def _parsed_base(text: str, error: type[XcomctlError], source: str) -> Address:
-    base = parse_base(text)
-    if base is not None:
-        return base
-    scheme, colon, _ = text.partition("://")
-    if not colon:
-        raise error(
-            f"{source} {text!r} has no scheme, so Airflow never follows its references",
-            hint=f"write file://{text}" if text.startswith("/") else "write s3://bucket/prefix, or file:///folder",
-        )
-    if scheme.lower() not in CANONICAL_SCHEMES:
-        raise error(f"{source} has the unknown scheme {scheme}://", hint=f"known are {', '.join(CANONICAL_SCHEMES)}")
-    if scheme.lower() in ("file", "local"):
-        raise error(f"{source} {text!r} is not an absolute path", hint="three slashes: file:///folder")
-    raise error(f"{source} {text!r} names no bucket", hint=f"write {scheme}://bucket/prefix")
+    return configured or None

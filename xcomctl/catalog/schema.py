@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
@@ -89,7 +90,9 @@ def inspect_schema(engine: Engine, namespace: str | None) -> Schema:
     """Look at the tables of a database. Raises `MetadataError` when it is not Airflow's."""
     from sqlalchemy import inspect
 
-    with connected(engine) as connection:
+    with connected(engine) as connection, warnings.catch_warnings():
+        # SQLAlchemy 1.4 does not know PostgreSQL's uuid, whose type nothing here depends on.
+        warnings.filterwarnings("ignore", "Did not recognize type")
         inspector = inspect(connection)
         names = set(inspector.get_table_names(schema=namespace))
         live = tuple(_table(inspector, namespace, name) for name in ("xcom_v2", "xcom_v1", "xcom") if name in names)

@@ -36,5 +36,7 @@ def script(shell: Shell) -> str:
     """The script that asks xcomctl itself, so that it never goes stale."""
     from typer import completion
 
-    written: str = completion.get_completion_script(prog_name="xcomctl", complete_var="_XCOMCTL_COMPLETE", shell=shell.value)
+    written: str = completion.get_completion_script(
+        prog_name="xcomctl", complete_var="_XCOMCTL_COMPLETE", shell=shell.value
+    )
     return written.rstrip("\n") + "\n"

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Optional
 
 from xcomctl.cli import render, report
+from xcomctl.cli.opening import opened
 from xcomctl.cli.options import Display, Output, Place, choose, duration, flag, takes
 from xcomctl.cli.report import Report
 from xcomctl.errors import ExitCode, UsageError
@@ -92,15 +93,10 @@ def gc(place: Place, orphans: Orphans, safety: Safety, display: Display) -> Exit
     _require_consent(rules, safety)
     if safety.unsafe_windows:
         said.warning("--unsafe-windows: objects of writes that are still under way may be deleted")
-    from xcomctl import settings
-    from xcomctl.backend.storage import Stores
-    from xcomctl.catalog import open_catalog
     from xcomctl.operations.gc import Account, make_plan, new_operation_id
 
-    chosen = settings.resolve(place.db or (), place.db_schema, place.base_path, place.storage_option or ())
-    base = chosen.required_base()
-    catalogs = [open_catalog(url, chosen.db_schema, base) for url in chosen.databases]
-    store = Stores(base, chosen.storage_options).of(base)
+    deployment = opened(place, said)
+    catalogs, base, store = deployment.catalogs, deployment.required_base(), deployment.base_store()
     with said.progress() as watch:
         account = Account(make_plan(catalogs, store, base, rules, watch), new_operation_id())
     _tell_plan(account, said)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Optional
 import typer
 
 from xcomctl.cli import render, report
+from xcomctl.cli.opening import opened
 from xcomctl.cli.options import Display, Output, Place, flag, takes
 from xcomctl.errors import StorageError, UsageError
 
@@ -54,26 +55,23 @@ def get(
     said = report.start(display)
     if raw and (path or explain or all_attempts):
         raise UsageError("--raw goes with none of --path, --explain and --all-attempts", hint="leave out one")
-    if len(place.db or ()) > 1:
-        raise UsageError("get reads one database", hint="give --db once")
-    from xcomctl import settings
-    from xcomctl.backend.storage import Stores
-    from xcomctl.catalog import open_catalog
+    from xcomctl.backend import payload
     from xcomctl.model import XComKey
     from xcomctl.operations import fetching
 
-    chosen = settings.resolve(place.db or (), place.db_schema, place.base_path, place.storage_option or ())
-    catalog = open_catalog(chosen.databases[0], chosen.db_schema, chosen.base)
-    stores = Stores(chosen.base, chosen.storage_options)
+    if path is not None:
+        payload.path_steps(path)
+    deployment = opened(place, said)
+    catalog, stores, base = deployment.catalog, deployment.stores, deployment.base
     wanted = fetching.resolved(catalog, XComKey(dag_id, run_id, task_id, map_index, key))
-    said.detail(f"reading {wanted} from {catalog}")
+    said.detail(f"reading {wanted}")
     rows = catalog.values(wanted, all_attempts=all_attempts)
     if explain:
-        steps = [step for row in rows for step in fetching.explain(row, stores, chosen.base)]
+        steps = [step for row in rows for step in fetching.explain(row, stores, base)]
         found = ({"step": step, "finding": text} for step, text in steps)
         render.records(found, ("step", "finding"), display.output, display.color)
         return
-    fetched = [fetching.fetch(row, stores, chosen.base) for row in rows]
+    fetched = [fetching.fetch(row, stores, base) for row in rows]
     if raw:
         _write_raw(fetched[0].raw, output_file)
         return

@@ -8,8 +8,8 @@ from datetime import datetime, timezone
 from typing import Annotated, Optional
 
 from xcomctl.cli import render, report
+from xcomctl.cli.opening import opened
 from xcomctl.cli.options import Display, Place, Rows, RowState, choose, flag, takes
-from xcomctl.errors import UsageError
 
 TERMINAL_LIMIT = 50
 
@@ -48,9 +48,6 @@ def ls(
       xcomctl ls --state dangling -o json
     """
     said = report.start(display)
-    from xcomctl import settings
-    from xcomctl.backend.storage import Stores
-    from xcomctl.catalog import open_catalog
     from xcomctl.operations import listing
 
     selected = rows.filter(datetime.now(timezone.utc))
@@ -59,14 +56,11 @@ def ls(
     shown = choose(columns.split(","), offered, "--columns") if columns else offered
     if sort is not None:
         choose([sort.removeprefix("-")], offered, "--sort")
-    if len(place.db or ()) > 1:
-        raise UsageError("ls reads one database", hint="give --db once")
-    chosen = settings.resolve(place.db or (), place.db_schema, place.base_path, place.storage_option or ())
-    catalog = open_catalog(chosen.databases[0], chosen.db_schema, chosen.base)
-    said.detail(f"reading {catalog}, Airflow {catalog.schema.version or 'of an unknown version'}")
-    said.detail(f"base path {chosen.base.text if chosen.base else '(none)'}")
-    stores = Stores(chosen.base, chosen.storage_options) if check else None
-    xcoms = listing.list_xcoms(catalog, selected, stores, all_attempts=all_attempts, unreadable=said.unreadable)
+    deployment = opened(place, said)
+    stores = deployment.stores if check else None
+    xcoms = listing.list_xcoms(
+        deployment.catalog, selected, stores, all_attempts=all_attempts, unreadable=said.unreadable
+    )
     limit = limit if limit is not None else (TERMINAL_LIMIT if sys.stdout.isatty() else 0)
     first, cut = listing.ordered(xcoms, sort, limit)
     render.records((asdict(xcom) for xcom in first), shown, display.output, display.color)

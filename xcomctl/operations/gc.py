@@ -171,7 +171,7 @@ def make_plan(
     folder = base.location.folder
     started_at = store.now(folder)
     placed = [
-        (found, place(found.name[len(folder) :])) for found in _watched(store.list(folder), "objects listed", watch)
+        (found, place(found.name[len(folder) :])) for found in _watched(store.objects(folder), "objects listed", watch)
     ]
     live = _live(_watched((found for each in catalogs for found in each.references()), "references read", watch))
     orphans = [p for found, p in placed if p and not live.holds(p)]

@@ -1,0 +1,87 @@
+"""The lab as fixtures. A server starts when a test first asks for it, once in each process of pytest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+import pytest
+
+from tests import schemas
+from tests.lab import s3
+from tests.lab.database import Database, Databases
+from tests.lab.folder import Folder
+from tests.lab.world import World
+
+MATRIX = tuple(
+    f"{dialect}-{label}" for dialect in ("sqlite", "postgresql", "mysql") for label in ("2.11", "3.3", "3.4")
+)
+STORES = ("file", "ministack", "seaweedfs")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "databases(*globs): what `database` and `world` are, e.g. 'sqlite-*', '*-3.3'")
+    config.addinivalue_line("markers", "stores(*globs): what `store` is: file, ministack, seaweedfs")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    _parametrize(metafunc, "database", MATRIX, schemas.names())
+    _parametrize(metafunc, "store", STORES, list(STORES))
+
+
+def _parametrize(metafunc: pytest.Metafunc, fixture: str, default: tuple[str, ...], known: list[str]) -> None:
+    """Run the test once for each name that its marker's globs match; without marker for the default ones."""
+    if fixture not in metafunc.fixturenames:
+        return
+    marker = metafunc.definition.get_closest_marker(f"{fixture}s")
+    globs = marker.args if marker else default
+    unmatched = [glob for glob in globs if not any(fnmatchcase(name, glob) for name in known)]
+    if unmatched:
+        raise ValueError(f"{metafunc.definition.nodeid}: no {fixture} is named {unmatched}, but {known}")
+    names = [name for name in known if any(fnmatchcase(name, glob) for glob in globs)]
+    metafunc.parametrize(fixture, names, indirect=True, scope="function")
+
+
+@pytest.fixture(scope="session")
+def databases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Databases]:
+    """Makes databases: `with databases.fresh("sqlite-3.3") as database`."""
+    made = Databases(tmp_path_factory.mktemp("databases"))
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def database(request: pytest.FixtureRequest, databases: Databases) -> Iterator[Database]:
+    """A fresh Airflow database for the test, on each dialect and schema in turn."""
+    with databases.fresh(request.param) as fresh:
+        yield fresh
+
+
+@pytest.fixture
+def world(database: Database) -> Iterator[World]:
+    """The rows of `database`, to be filled by the test."""
+    with World(database) as world:
+        yield world
+
+
+@pytest.fixture(scope="session")
+def ministack() -> Iterator[s3.S3Server]:
+    with s3.ministack() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def seaweedfs() -> Iterator[s3.S3Server]:
+    with s3.seaweedfs() as server:
+        yield server
+
+
+@pytest.fixture
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> s3.Bucket | Folder:
+    """A fresh bucket or folder for the test, of each kind in turn."""
+    if request.param == "file":
+        folder = Folder(tmp_path / "store")
+        folder.path.mkdir()
+        return folder
+    return s3.bucket(request.getfixturevalue(request.param))

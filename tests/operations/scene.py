@@ -1,0 +1,78 @@
+"""A small Airflow with its objects: rows in a database, objects in a store, and what gc makes of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from uuid import uuid4
+
+from tests.lab import s3
+from tests.lab.database import Database
+from tests.lab.folder import Folder
+from tests.lab.world import World
+from xcomctl.backend.reference import Address, parse_base
+from xcomctl.backend.storage import Store, open_store
+from xcomctl.catalog import Catalog, open_catalog
+from xcomctl.operations.gc import Account, Limit, Plan, Rules, make_plan, run
+
+BASE_FOLDER = "pre/xcom"
+AT_ONCE = Rules(older_than=timedelta(seconds=-5), single_pass=True, max_delete=Limit(share=1.0))
+"""Buckets cannot be told to look old, so age is left out where it is not the point; a Date header has whole seconds."""
+
+
+@dataclass
+class Scene:
+    """`world` and `raw` are what is there; `catalogs` and `store` are how xcomctl sees it."""
+
+    database: Database
+    world: World
+    raw: s3.Bucket | Folder
+
+    @property
+    def base(self) -> Address:
+        base = parse_base(f"{self.raw.url}/{BASE_FOLDER}")
+        assert base is not None
+        return base
+
+    @property
+    def store(self) -> Store:
+        return open_store(self.base, self.raw.options)
+
+    @property
+    def catalog(self) -> Catalog:
+        return open_catalog(self.database.url, self.database.schema, self.base)
+
+    def put(self, name: str, body: bytes = b"[1]") -> str:
+        """An object without a row; its URL."""
+        self.raw.put(f"{BASE_FOLDER}/{name}", body)
+        return f"{self.base.text}/{name}"
+
+    def leak(self, dag_id: str, run_id: str = "r", task_id: str = "t", suffix: str = "") -> str:
+        """An object as a task leaves it, without a row; its URL."""
+        return self.put(f"{dag_id}/{run_id}/{task_id}/{uuid4()}{suffix}")
+
+    def push(self, dag_id: str, run_id: str = "r", task_id: str = "t", map_index: int = -1, key: str = "k") -> str:
+        """An object and its row; its URL."""
+        url = self.leak(dag_id, run_id, task_id)
+        self.world.push(dag_id, run_id, task_id, map_index, key, value=json.dumps(url))
+        return url
+
+    def urls(self) -> set[str]:
+        """Everything under the base path."""
+        return {f"{self.raw.url}/{key}" for key in self.raw.keys(f"{BASE_FOLDER}/")}
+
+    def age(self, url: str, days: float) -> None:
+        assert isinstance(self.raw, Folder)
+        self.raw.age(url.removeprefix(f"{self.raw.url}/"), timedelta(days=days))
+
+    def plan(self, rules: Rules = AT_ONCE, catalogs: Sequence[Catalog] = ()) -> Plan:
+        return make_plan(catalogs or [self.catalog], self.store, self.base, rules)
+
+    def collect(self, rules: Rules = AT_ONCE, catalogs: Sequence[Catalog] = ()) -> Account:
+        """One whole run."""
+        account = Account(self.plan(rules, catalogs), "operation")
+        if not account.plan.refusals:
+            list(run(account, catalogs or [self.catalog], self.store))
+        return account

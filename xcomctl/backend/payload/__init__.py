@@ -1,0 +1,38 @@
+"""Bytes <-> JSON text <-> something to look at. Pure: no class that a payload names is ever imported.
+
+The way of a value is `decompress` (bytes), `parse` (JSON), `view` (Airflow's wrapping taken off), perhaps
+`dig` (a part of it), and then `plain` for programs or `readable` for people. Pickles are described, never
+loaded. Hostile bytes raise `PayloadError` and nothing else.
+"""
+
+from __future__ import annotations
+
+from xcomctl.backend.payload.base import Json, PayloadError
+from xcomctl.backend.payload.codec import Decompressed, decompress
+from xcomctl.backend.payload.path import dig, path_steps
+from xcomctl.backend.payload.pickles import describe_pickle
+from xcomctl.backend.payload.serde import Collection, DataFrame, Instance, Scalar, View, view
+from xcomctl.backend.payload.show import Block, Frame, plain, readable
+from xcomctl.backend.payload.text import Parsed, parse
+
+__all__ = [
+    "Block",
+    "Collection",
+    "DataFrame",
+    "Decompressed",
+    "Frame",
+    "Instance",
+    "Json",
+    "Parsed",
+    "PayloadError",
+    "Scalar",
+    "View",
+    "decompress",
+    "describe_pickle",
+    "dig",
+    "parse",
+    "path_steps",
+    "plain",
+    "readable",
+    "view",
+]

@@ -1,0 +1,111 @@
+"""JSON text to a value, and what the bytes look like when they are not JSON."""
+
+from __future__ import annotations
+
+import codecs
+import json
+from dataclasses import dataclass
+
+from xcomctl.backend.payload.base import Json, PayloadError, bounded
+from xcomctl.backend.payload.codec import codec_of
+from xcomctl.backend.payload.pickles import describe_pickle
+
+_UNWRAPPED = ("once", "twice")
+_LOOKS = {
+    b"PAR1": "parquet",
+    b"ARROW1": "an Arrow file",
+    b"\x93NUMPY": "a numpy array",
+    b"Obj\x01": "Avro",
+    b"ORC": "ORC",
+    b"%PDF": "PDF",
+    b"\x89PNG": "a PNG picture",
+    b"<!DOCTYPE html": "HTML",
+    b"<!doctype html": "HTML",
+    b"<html": "HTML",
+    b"<": "XML",
+    b"{'": "Python's repr of a dict, not JSON",
+    b"{": "JSON that is damaged or cut short",
+    b"[": "JSON that is damaged or cut short",
+    b'"': "JSON that is damaged or cut short",
+}
+_SAMPLE_BYTES = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """The JSON value, and what was odd about its text."""
+
+    value: Json
+    notes: tuple[str, ...] = ()
+
+
+def parse(data: bytes | str) -> Parsed:
+    """The value that Airflow's JSON text holds; bare NaN and Infinity are legal.
+
+    A string that itself holds an object, an array or a quoted string is double-encoded: Airflow's scheduler
+    and triggers write such (`XComModel.set`), the REST API of 3.0 and 3.1 too, once more on PATCH, and so did
+    common-io 1.5.3. It is unwrapped at most twice. A string like `123` or `true` stays what it is.
+    Raises `PayloadError` when the data is not JSON; the hint says what it looks like.
+    """
+    value = _loads(data)
+    notes: tuple[str, ...] = ()
+    for times in _UNWRAPPED:
+        inner = _held_json(value)
+        if inner is None:
+            break
+        value, notes = inner, (f"double-encoded JSON, unwrapped {times}",)
+    return Parsed(value, notes)
+
+
+@bounded
+def _loads(data: bytes | str) -> Json:
+    try:
+        value: Json = json.loads(data)
+    except ValueError as error:
+        raw = data.encode(errors="replace") if isinstance(data, str) else data
+        raise PayloadError(f"not JSON: {error}", hint=_hint(raw)) from error
+    return value
+
+
+def _held_json(value: Json) -> Json:
+    """What a string holds, or None when it is only a string."""
+    if not isinstance(value, str) or not value.lstrip().startswith(("{", "[", '"')):
+        return None
+    try:
+        inner: Json = json.loads(value)
+    except (ValueError, RecursionError):
+        return None
+    return inner
+
+
+def _hint(data: bytes) -> str:
+    if not data.strip():
+        return "it is empty"
+    if data[:1] == b"\x80":
+        return f"it looks like a {describe_pickle(data)}; never loaded here, --raw gives the bytes"
+    return f"it looks like {_looks_like(data)}; --raw gives the bytes as they are"
+
+
+def _looks_like(data: bytes) -> str:
+    if codec := codec_of(data):
+        return f"data compressed with {codec}"
+    sample = data[:_SAMPLE_BYTES].lstrip()
+    for magic, looks in _LOOKS.items():
+        if sample.startswith(magic):
+            return looks
+    return _looks_like_text(sample)
+
+
+def _looks_like_text(sample: bytes) -> str:
+    try:
+        # Unlike `bytes.decode` this lets the sample end in the middle of a character.
+        text = codecs.getincrementaldecoder("utf-8")().decode(sample)
+    except UnicodeDecodeError:
+        return "binary data"
+    if "\0" in text:
+        return "binary data"
+    lines = text.splitlines()
+    for separator in ",;\t|":
+        if len(lines) > 1 and 0 < lines[0].count(separator) == lines[1].count(separator):
+            return "CSV"
+    return "plain text"

@@ -1,0 +1,36 @@
+"""How every command that works on a deployment opens it, and says so."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from typing import TYPE_CHECKING
+
+from xcomctl.cli.options import Place
+from xcomctl.cli.report import Report
+
+if TYPE_CHECKING:
+    from xcomctl.operations.deployment import Deployment
+
+
+def opened(place: Place, said: Report) -> Deployment:
+    """The deployment that the options, the environment or Airflow's configuration name."""
+    _hush(said)
+    from xcomctl import settings
+    from xcomctl.operations.deployment import open_deployment
+
+    chosen = settings.resolve(place.db or (), place.db_schema, place.base_path, place.storage_option or ())
+    deployment = open_deployment(chosen)
+    for catalog in deployment.catalogs:
+        said.detail(f"database {catalog}, schema of Airflow {catalog.schema.version or '(unknown)'}")
+    said.detail(f"base path {chosen.base_path or '(none)'}")
+    return deployment
+
+
+def _hush(said: Report) -> None:
+    """Keep libraries off stderr, where errors are one line: gcsfs logs a traceback for every refusal."""
+    if said.display.debug:
+        return
+    warnings.simplefilter("ignore")
+    for name in ("gcsfs", "s3fs", "fsspec", "botocore", "aiobotocore", "asyncio"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)

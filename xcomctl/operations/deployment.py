@@ -1,0 +1,79 @@
+"""What a command works on: one Airflow's databases, its base path and the stores behind it, opened as settings say."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from xcomctl.backend.reference import CANONICAL_SCHEMES, Address, parse_base
+from xcomctl.backend.storage import Store, Stores
+from xcomctl.catalog import Catalog, open_catalog
+from xcomctl.errors import MetadataError, UsageError, XcomctlError
+from xcomctl.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """`base` is None where Airflow is configured without object storage; `stores` open what references lead to."""
+
+    catalogs: tuple[Catalog, ...]
+    base: Address | None
+    stores: Stores
+
+    @property
+    def catalog(self) -> Catalog:
+        """The one database of a command that reads one."""
+        if len(self.catalogs) > 1:
+            raise UsageError("this command reads one database", hint="give --db once")
+        return self.catalogs[0]
+
+    def required_base(self) -> Address:
+        """The base path, for a command that cannot do without."""
+        if self.base is None:
+            raise MetadataError(
+                "Airflow is configured without an object storage path for XComs",
+                hint="say --base-path, or set [common.io] xcom_objectstorage_path",
+            )
+        return self.base
+
+    def base_store(self) -> Store:
+        """The store that the base path is in."""
+        return self.stores.of(self.required_base())
+
+
+def open_deployment(settings: Settings) -> Deployment:
+    """Open the databases, having read the base path. Raises `UsageError` or `MetadataError`; no store is asked yet."""
+    base = _base(settings) if settings.base_path is not None else None
+    options = settings.storage_options
+    if options and base is not None and base.conn_id is not None:
+        raise UsageError(
+            f"--storage-option does not go with the Airflow connection {base.conn_id} in the base path",
+            hint="leave out one of the two: the connection has its own credentials and endpoint",
+        )
+    catalogs = _catalogs(settings.databases, settings.db_schema, base)
+    return Deployment(catalogs, base, Stores(base, options))
+
+
+def _catalogs(urls: Sequence[str], db_schema: str | None, base: Address | None) -> tuple[Catalog, ...]:
+    return tuple(open_catalog(url, db_schema, base) for url in urls)
+
+
+def _base(settings: Settings) -> Address:
+    text = settings.base_path or ""
+    return parse_base(text) or _reject(text, settings.base_path_source)
+
+
+def _reject(text: str, source: str) -> Address:
+    """Say what is wrong with a base path: a usage error where a flag said it, else Airflow's configuration."""
+    error: type[XcomctlError] = UsageError if source.startswith("--") else MetadataError
+    scheme, colon, _ = text.partition("://")
+    if not colon:
+        raise error(
+            f"{source} {text!r} has no scheme, so Airflow never follows its references",
+            hint=f"write file://{text}" if text.startswith("/") else "write s3://bucket/prefix, or file:///folder",
+        )
+    if scheme.lower() not in CANONICAL_SCHEMES:
+        raise error(f"{source} has the unknown scheme {scheme}://", hint=f"known are {', '.join(CANONICAL_SCHEMES)}")
+    if CANONICAL_SCHEMES[scheme.lower()] == "file":
+        raise error(f"{source} {text!r} is not an absolute path", hint="three slashes: file:///folder")
+    raise error(f"{source} {text!r} names no bucket", hint=f"write {scheme}://bucket/prefix")
