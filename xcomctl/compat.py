@@ -1,15 +1,16 @@
 """Every difference between Airflow versions, and between the ways it is installed, resolved once.
 
-Airflow is imported only inside the functions that need it: that costs one to three seconds.
+Airflow is imported only inside the functions that need it: that costs one to three seconds. What it says while it
+works is not heard: its console log goes to stdout, which is for data, and its failures arrive as exceptions.
 """
 
 from __future__ import annotations
 
 import importlib
 import importlib.util
-import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any, cast
 
@@ -87,7 +88,8 @@ def _connected_filesystem(protocol: str, conn_id: str) -> Any:
     """
     _require_connection(conn_id)
     try:
-        return _get_fs()(protocol, conn_id)
+        with _unheard():
+            return _get_fs()(protocol, conn_id)
     except ValueError as error:
         _, provider = PROVIDERS.get({"gcs": "gs", "s3a": "s3"}.get(protocol, protocol), ("", f"the one for {protocol}"))
         raise MetadataError(
@@ -107,7 +109,6 @@ def _require_connection(conn_id: str) -> None:
     # Outside a task, Airflow >=3.1.1 asks the metadata database for connections only in a process so marked,
     # as its own command line is (airflow.sdk.execution_time.supervisor.ensure_secrets_backend_loaded).
     os.environ.setdefault("_AIRFLOW_PROCESS_CONTEXT", "server")
-    logging.getLogger("airflow").setLevel(logging.ERROR)
     try:
         _imported("airflow.models.connection", look_up)
     except MetadataError:
@@ -135,11 +136,20 @@ def _imported(module: str, use: Callable[[Any], Any]) -> Any:
             "Airflow is not installed here, and this needs its configuration or connections",
             hint="install xcomctl beside Airflow, or say --db, --base-path and --storage-option",
         )
-    try:
-        imported = importlib.import_module(module)
-    except Exception as error:
-        raise MetadataError(
-            f"Airflow does not start: {type(error).__name__}: {error}",
-            hint="run `airflow version` to see why",
-        ) from error
-    return use(imported)
+    with _unheard():
+        try:
+            imported = importlib.import_module(module)
+        except Exception as error:
+            raise MetadataError(
+                f"Airflow does not start: {type(error).__name__}: {error}", hint="run `airflow version` to see why"
+            ) from error
+        return use(imported)
+
+
+@contextmanager
+def _unheard() -> Iterator[None]:
+    """Let Airflow talk to nobody. Its log handlers keep the streams that they find, so these are never closed."""
+    os.environ["AIRFLOW__LOGGING__LOGGING_LEVEL"] = "CRITICAL"
+    nobody = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
+    with redirect_stdout(nobody), redirect_stderr(nobody):
+        yield

@@ -9,6 +9,7 @@ import typer
 
 from xcomctl.cli import render, report
 from xcomctl.cli.options import Display, flag, takes
+from xcomctl.errors import ExitCode
 
 if TYPE_CHECKING:
     from xcomctl.cli.report import Report
@@ -20,7 +21,7 @@ def demo(
     display: Display,
     folder: Annotated[Path, typer.Argument(help="The folder of the sandbox.")] = Path("xcomctl-demo"),
     force: Annotated[bool, flag("--force", env="", help="Replace a sandbox that is there.")] = False,
-) -> None:
+) -> ExitCode:
     """Build a sandbox with a real Airflow, and look around in it.
 
     Makes an Airflow home on SQLite with object storage in local files, runs a DAG six times, deletes one run the way
@@ -34,9 +35,12 @@ def demo(
     for step in build(folder, force=force):
         _tell(step, said)
     sandbox = Sandbox.at(folder)
+    codes = []
     for shown in tour(sandbox):
+        codes.append(shown.exit_code)
         render.write(f"\n# {shown.caption}\n$ {shown.command}\n{shown.output}")
     render.write("\n# Go on playing, in any shell:\n" + "".join(f"{line}\n" for line in play_lines(sandbox)))
+    return ExitCode.NO if any(codes) else ExitCode.OK
 
 
 def _tell(step: Step, said: Report) -> None:

@@ -130,9 +130,9 @@ def _frame(frame: payload.Frame, display: Display) -> str:
     number = f" {frame.number}" if frame.number is not None else ""
     title = f"DataFrame{number}: {frame.total_rows:,} rows, {len(frame.columns)} columns"
     columns = [f"{name}\n{dtype}" for name, dtype in zip(frame.columns, frame.dtypes, strict=True)]
-    drawn = render.as_table(columns, frame.rows, display.color, title=title)
     rest = frame.total_rows - len(frame.rows)
-    return drawn + (f"… {rest:,} more rows\n" if rest > 0 else "")
+    more = f"… {rest:,} more rows\n" if rest > 0 else ""
+    return f"{title}\n{render.as_table(columns, frame.rows, display.color)}{more}"
 
 
 def _csv(values: Sequence[payload.Json]) -> str:

@@ -70,13 +70,13 @@ def as_csv(rows: Iterable[Record], columns: Sequence[str]) -> str:
     return "".join(_csv(rows, columns))
 
 
-def as_table(columns: Sequence[str], rows: Iterable[Sequence[str]], color: Color, *, title: str) -> str:
+def as_table(columns: Sequence[str], rows: Iterable[Sequence[str]], color: Color) -> str:
     """Cells of text as the text of a table."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
-    drawn = Table(box=box.SIMPLE_HEAD, title=Text(title), title_justify="left", pad_edge=False)
+    drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in columns:
         drawn.add_column(Text(column), overflow="fold")
     for row in rows:
