@@ -6,7 +6,7 @@ UV      = .venv/bin/uv
 NUMBER_OF_WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format matrix completions lock clean
+.PHONY: help demo test lint format matrix docs lock clean
 
 help: ## show this list
 	@sed -nE 's/^([a-z]+):.*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST)
@@ -23,6 +23,7 @@ lint: .venv/.ready ## check style, types and the floors of the house
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
 	.venv/bin/lint-imports
+	.venv/bin/cog --check --diff docs/reference.md
 
 format: .venv/.ready ## let ruff rewrite the code
 	.venv/bin/ruff check --fix .
@@ -31,7 +32,8 @@ format: .venv/.ready ## let ruff rewrite the code
 matrix: .venv/.ready ## repeat the real-Airflow tests on other Airflows
 	.venv/bin/python tests/airflow/matrix.py
 
-completions: .venv/.ready ## write the completion scripts anew
+docs: .venv/.ready ## write the help texts and completion scripts anew
+	.venv/bin/cog -r docs/reference.md
 	.venv/bin/xcomctl completions bash > completions/xcomctl.bash
 	.venv/bin/xcomctl completions zsh > completions/_xcomctl
 	.venv/bin/xcomctl completions fish > completions/xcomctl.fish

@@ -112,13 +112,13 @@ REAL = [
     (np.uint64(2**64 - 1), 2**64 - 1, "numpy.uint64 18446744073709551615"),
     (np.float16(1.5), 1.5, "numpy.float16 1.5"),
     (np.complex128(1.5), 1.5, "numpy.complex128 1.5"),
-    (np.bool_(True), True, "numpy.bool_ true"),
+    (np.bool_(True), True, f"numpy.{np.bool_.__name__} true"),
 ]
 SINCE_AIRFLOW_3 = [
     (pendulum.date(2026, 1, 2), "2026-01-02", "Date 2026-01-02"),
     (np.float32(1.5), 1.5, "numpy.float32 1.5"),
     (np.float64(1.5), 1.5, "numpy.float64 1.5"),
-    (np.bool_(False), False, "numpy.bool_ false"),
+    (np.bool_(False), False, f"numpy.{np.bool_.__name__} false"),
     (
         uuid.UUID("6f1ed002-ab5a-4fb1-9b7a-3f6e2f0d8f10"),
         "6f1ed002-ab5a-4fb1-9b7a-3f6e2f0d8f10",

@@ -116,7 +116,9 @@ def test_a_base_path_has_one_canonical_place(text, location):
     assert base is not None and base.location == location
 
 
-@pytest.mark.parametrize("text", ["/data/xcom", "data", "foo://bucket", "s3:///key", "file://host/data", "file:", "s3://"])
+@pytest.mark.parametrize(
+    "text", ["/data/xcom", "data", "foo://bucket", "s3:///key", "file://host/data", "file:", "s3://"]
+)
 def test_what_is_no_base_path_is_not_taken_for_one(text):
     assert parse_base(text) is None
 

@@ -19,7 +19,10 @@ from xcomctl.model import Filter, State
 
 NAMES = ("etl_a", "etlXa", "ETL_a", "etl-b", "50%", "a[1]", "a1", "back\\slash")
 PUSHES = [
-    Push(name, f"run {number}", f"{name}.task", number - 1, f"key {number}", json.dumps("x" * 100 * number), WHEN + timedelta(hours=number))
+    Push(
+        name, f"run {number}", f"{name}.task", number - 1, f"key {number}",
+        json.dumps("x" * 100 * number), WHEN + timedelta(hours=number),
+    )
     for number, name in enumerate(NAMES)
 ]  # fmt: skip
 

@@ -55,7 +55,8 @@ def test_the_sources_hold_no_tests(wheel: Path):
     import tarfile
 
     (sources,) = wheel.parent.glob("*.tar.gz")
-    names = tarfile.open(sources).getnames()
+    with tarfile.open(sources) as archive:
+        names = archive.getnames()
     assert any(name.endswith("/README.md") for name in names)
     assert not any("/tests/" in name for name in names)
 

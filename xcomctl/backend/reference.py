@@ -32,7 +32,11 @@ _CODEC = rf"(?:\.(?:{'|'.join(CODEC_SUFFIXES)}))?"
 _FRESH_LEAF = re.compile(rf"(?P<unique>{_UUID4}){_CODEC}")
 _OWNED_FOLDER = re.compile(rf"(?P<kind>ti|write)-(?P<uuid>{_UUID})")
 _OWNED_LEAF = re.compile(rf".+\.json{_CODEC}", re.DOTALL)
-_MENTIONED = re.compile(rf"(?:ti|write)-{_UUID}/[^/\x00-\x20]*\.json{_CODEC}|{_UUID4}")
+_OWNED_MENTIONED = re.compile(rf"(?:ti|write)-{_UUID}/[^/\x00-\x20]*\.json{_CODEC}")
+# In two halves: what begins with literal text is searched for twenty times as fast.
+_UUID4_TAIL = re.compile(r"-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
+_UUID4_HEAD = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}")
+_HEAD_LENGTH = len("01234567-0123")
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,8 +182,15 @@ def mentioned(text: str) -> set[str]:
 
     For keeping objects only: a pickled reference, or a URL within a sentence, is seen as well.
     """
-    at_end = unique_part(text)
-    return {*_MENTIONED.findall(text), *([at_end] if at_end is not None else [])}
+    found = set()
+    for tail in _UUID4_TAIL.finditer(text):
+        start = tail.start() - _HEAD_LENGTH
+        if start >= 0 and _UUID4_HEAD.fullmatch(text, start, tail.start()):
+            found.add(text[start : tail.end()])
+    if ".json" in text:
+        at_end = unique_part(text)
+        found.update(_OWNED_MENTIONED.findall(text), [at_end] if at_end is not None else [])
+    return found
 
 
 def _split(text: str) -> tuple[str, str]:

@@ -31,10 +31,13 @@ def open_engine(url_text: str) -> Engine:
     Raises `MetadataError` for a URL that cannot be read, a missing driver or a missing SQLite file.
     """
     from sqlalchemy import create_engine
-    from sqlalchemy.pool import NullPool
+    from sqlalchemy.pool import QueuePool
 
     url = _with_installed_driver(_parsed(url_text))
-    return create_engine(_read_only(url), poolclass=NullPool, connect_args=_connect_arguments(url))
+    # One connection serves one short transaction after the other; between them the server may have been restarted.
+    return create_engine(
+        _read_only(url), poolclass=QueuePool, pool_size=1, pool_pre_ping=True, connect_args=_connect_arguments(url)
+    )
 
 
 def shown(url: URL) -> str:

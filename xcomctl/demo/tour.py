@@ -62,7 +62,7 @@ def _stops(*, with_frame: bool) -> Iterator[tuple[str, tuple[str, ...]]]:
     xcoms_of_a_run = 14 if with_frame else 13
     yield (
         "The newest run: small values are in their rows, large ones in storage.",
-        ("ls", "--check", "--limit", str(xcoms_of_a_run), "--columns", COLUMNS),
+        ("ls", "--check", "--sort", "-timestamp", "--limit", str(xcoms_of_a_run), "--columns", COLUMNS),
     )
     yield "The best model of the newest run, read from its row.", ("get", DAG_ID, "latest", "choose_best")
     yield (
