@@ -1,0 +1,69 @@
+"""Airflow's own connections open the store, wherever Airflow keeps them; one that is missing is an error."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from uuid import uuid4
+
+import pytest
+
+from tests.airflow.conftest import xcomctl
+from tests.lab import s3
+from xcomctl.demo.sandbox import Sandbox
+
+pytestmark = pytest.mark.xdist_group("airflow")
+
+
+@pytest.fixture(scope="module")
+def bucket(ministack: s3.S3Server) -> s3.Bucket:
+    made = s3.bucket(ministack)
+    for task_id in ("a", "b"):
+        made.put(f"xcom/train_models/r/{task_id}/{uuid4()}", b'{"answer": 42}')
+    return made
+
+
+@pytest.fixture(scope="module")
+def as_json(bucket: s3.Bucket) -> str:
+    server = bucket.server
+    extra = {"endpoint_url": server.endpoint, "region_name": server.region}
+    return json.dumps({"conn_type": "aws", "login": server.key, "password": server.secret, "extra": extra})
+
+
+def collected(sandbox: Sandbox, base: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """A dry run that lists the bucket: enough to show whose credentials are used."""
+    return xcomctl(sandbox, "gc", "--dry-run", "-v", "-o", "json", "--base-path", base, **environment)
+
+
+def test_a_connection_from_the_environment(sandbox: Sandbox, bucket: s3.Bucket, as_json: str) -> None:
+    done = collected(sandbox, f"s3://from_env@{bucket.name}/xcom", AIRFLOW_CONN_FROM_ENV=as_json)
+    assert json.loads(done.stdout)["listed"] == 2, done.stderr
+    assert bucket.server.secret not in done.stdout + done.stderr
+
+
+def test_a_connection_from_the_metadata_database(sandbox: Sandbox, bucket: s3.Bucket, as_json: str) -> None:
+    """Outside a task, Airflow 3.1 and newer ask the database only in a process that is marked for it."""
+    add = [sys.executable, "-m", "airflow", "connections", "add", "from_database", "--conn-json", as_json]
+    subprocess.run(add, env=sandbox.environment(), check=True, capture_output=True)
+    done = collected(sandbox, f"s3://from_database@{bucket.name}/xcom")
+    assert json.loads(done.stdout)["listed"] == 2, done.stderr
+
+
+def test_a_missing_connection_is_an_error_and_ambient_credentials_are_not_used(
+    sandbox: Sandbox, bucket: s3.Bucket
+) -> None:
+    """The Amazon hook by itself would warn, and go on with what the environment holds."""
+    server = bucket.server
+    ambient = {
+        "AWS_ACCESS_KEY_ID": server.key,
+        "AWS_SECRET_ACCESS_KEY": server.secret,
+        "AWS_ENDPOINT_URL": server.endpoint,
+        "AWS_DEFAULT_REGION": server.region,
+    }
+    assert json.loads(collected(sandbox, f"s3://{bucket.name}/xcom", **ambient).stdout)["listed"] == 2
+    done = collected(sandbox, f"s3://nobody@{bucket.name}/xcom", **ambient)
+    assert done.returncode == 10
+    assert done.stdout == ""
+    assert "connection nobody cannot be resolved" in done.stderr and "hint: " in done.stderr
+    assert "Traceback" not in done.stderr
