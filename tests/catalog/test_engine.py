@@ -46,7 +46,7 @@ def test_a_missing_sqlite_file_is_not_created(tmp_path: Path):
 
 def test_a_sqlite_file_of_any_name_is_opened_read_only(tmp_path: Path, databases: Databases):
     with databases.fresh("sqlite-3.3") as database:
-        path = tmp_path / "air flow#%41é.db"
+        path = tmp_path / "air flow#é=.db"
         path.write_bytes(Path(database.url.removeprefix("sqlite:///")).read_bytes())
     catalog = open_catalog(f"sqlite:///{path}", None, None)
     assert str(catalog) == f"sqlite:///{path}"
@@ -55,7 +55,7 @@ def test_a_sqlite_file_of_any_name_is_opened_read_only(tmp_path: Path, databases
 
 
 def test_what_is_no_database_is_one_clear_error(tmp_path: Path):
-    path = tmp_path / "airflow.db"
+    path = tmp_path / "air flow#é=.db"
     path.write_text("not a database, but long enough to look like one " * 100)
     with pytest.raises(MetadataError) as error:
         open_catalog(f"sqlite:///{path}", None, None)

@@ -22,8 +22,7 @@ from tests.operations.scene import AT_ONCE, BASE_FOLDER, Scene
 from xcomctl.backend.storage.other import OtherStore
 from xcomctl.errors import ExitCode, MetadataError, StorageError
 from xcomctl.model import StoredObject
-from xcomctl.operations import gc
-from xcomctl.operations.gc import Account, Fate, Gate, Limit, Rules, apply, make_plan, run
+from xcomctl.operations.gc import Account, Fate, Gate, Limit, Rules, apply, make_plan, run, sweep
 
 RUN = "manual__2026-01-02T03:04:05+00:00"
 
@@ -51,6 +50,7 @@ def test_orphans_go_and_all_else_stays(scene: Scene):
     assert counts == {
         "listed": 9,
         "live": 3,
+        "archived": 0,
         "young": 0,
         "unknown": 3,
         "excluded": 0,
@@ -88,8 +88,11 @@ def test_archives_of_db_clean_keep_their_objects(scene: Scene):
     scene.world.db_clean()
     live = scene.push("d", "later")
     orphan = scene.leak("d")
-    scene.collect()
+    account = scene.collect()
     assert scene.urls() == {archived, live} and orphan not in scene.urls()
+    assert (account.tallies["live"].count, account.tallies["archived"].count) == (2, 1)
+    scene.collect(replace(AT_ONCE, ignore_archives=True))
+    assert scene.urls() == {live}
 
 
 @on_files
@@ -334,7 +337,7 @@ def test_a_row_that_appears_after_the_plan_keeps_its_object(scene: Scene):
 @on_files
 @on_one_database
 def test_every_batch_is_looked_up_again(scene: Scene, monkeypatch):
-    monkeypatch.setattr(gc, "BATCH", 2)
+    monkeypatch.setattr(sweep, "BATCH", 2)
     live = scene.push("d")
     orphans = [scene.leak("d", f"run {number}") for number in range(5)]
     account = Account(scene.plan(), "operation")
@@ -385,7 +388,7 @@ def test_a_database_that_fails_before_the_first_delete_is_an_error(scene: Scene)
 @on_files
 @on_one_database
 def test_a_run_that_breaks_off_half_way_is_partial(scene: Scene, monkeypatch):
-    monkeypatch.setattr(gc, "BATCH", 2)
+    monkeypatch.setattr(sweep, "BATCH", 2)
     live = scene.push("d")
     for number in range(5):
         scene.leak("d", f"run {number}")

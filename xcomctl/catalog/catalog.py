@@ -13,7 +13,7 @@ from uuid import UUID
 from xcomctl.backend import reference
 from xcomctl.catalog.dialect import Dialect, dialect_of
 from xcomctl.catalog.engine import connected, open_engine, shown
-from xcomctl.catalog.schema import Schema, inspect_schema
+from xcomctl.catalog.schema import Schema, Table, inspect_schema
 from xcomctl.catalog.selection import conditions, matches
 from xcomctl.catalog.source import Source, clause, source_of
 from xcomctl.errors import NotFoundError
@@ -104,10 +104,17 @@ class Catalog:
         return str(max(held, key=lambda row: str(row.started_at)).run_id)
 
     def references(self) -> Iterator[set[str]]:
-        """For every value, in any table, that refers to objects, the unique parts of their names."""
+        """For every value that refers to objects, in any table that Airflow reads, the unique parts of their names."""
+        return self._references(self.schema.roots)
+
+    def archived_references(self) -> Iterator[set[str]]:
+        """The same of the archives. To be read after the others, since rows move from those to these."""
+        return self._references(self.schema.archives)
+
+    def _references(self, tables: Sequence[Table]) -> Iterator[set[str]]:
         from sqlalchemy import select
 
-        for table in self.schema.roots:
+        for table in tables:
             page = next((name for name in ("dag_run_id", "id") if name in table.columns), None)
             x = clause(self.schema, table.name, (*([page] if page else []), "value"), alias="x")
             root = self._dialect.small_root(x.c.value, table.form)

@@ -82,8 +82,8 @@ class Schema:
 
     @property
     def roots(self) -> tuple[Table, ...]:
-        """All tables whose values keep objects alive, in the direction in which Airflow moves rows."""
-        return (*reversed(self.live), *self.state_stores, *self.archives)
+        """The tables whose values Airflow may read, the older first: the direction in which it moves rows."""
+        return (*reversed(self.live), *self.state_stores)
 
 
 def inspect_schema(engine: Engine, namespace: str | None) -> Schema:
