@@ -19,6 +19,7 @@ from tests.lab.database import Database, Databases
 from tests.lab.folder import Folder
 from tests.lab.world import World
 from tests.operations.scene import AT_ONCE, BASE_FOLDER, Scene
+from xcomctl.backend.storage import open_store
 from xcomctl.backend.storage.other import OtherStore
 from xcomctl.errors import ExitCode, MetadataError, StorageError
 from xcomctl.model import StoredObject
@@ -428,6 +429,32 @@ def test_per_key_refusals_are_named_and_counted(scene: Scene):
     assert account.exit_code is ExitCode.PARTIAL
     assert account.failures == [{"code": "delete_failed", "url": stuck, "message": "AccessDenied: Access Denied"}]
     assert account.document()["status"] == "partial"
+
+
+@pytest.mark.stores("seaweedfs")
+@on_one_database
+def test_a_store_that_refuses_every_delete_is_a_storage_error(scene: Scene):
+    urls = {scene.push("d"), scene.leak("d"), scene.leak("d")}
+    account = Account(scene.plan(), "operation")
+    denied = open_store(scene.base, {**scene.raw.options, "secret": "guessed"})
+    with pytest.raises(StorageError):
+        list(run(account, [scene.catalog], denied))
+    account = Account(scene.plan(), "operation")
+    stuck = _Refusing(scene.store, denied)
+    list(run(account, [scene.catalog], stuck))
+    assert (account.exit_code, account.document()["status"]) == (ExitCode.STORAGE, "error")
+    assert len(account.failures) == 2 and scene.urls() == urls
+
+
+class _Refusing:
+    """A store that may be looked at, but whose credentials do not cover deletion."""
+
+    def __init__(self, store, denied):
+        self._store = store
+        self.delete = denied.delete
+
+    def __getattr__(self, attribute):
+        return getattr(self._store, attribute)
 
 
 def replace_error(found: StoredObject):

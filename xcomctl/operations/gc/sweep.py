@@ -17,6 +17,12 @@ from xcomctl.operations.gc.terms import Plan, Tally
 
 BATCH = 500
 NOTHING = Tally()
+STATUS = {
+    ExitCode.OK: "success",
+    ExitCode.PARTIAL: "partial",
+    ExitCode.REFUSED: "refused",
+    ExitCode.STORAGE: "error",
+}
 
 
 @dataclass(slots=True)
@@ -45,10 +51,12 @@ class Account:
 
     @property
     def exit_code(self) -> ExitCode:
-        """What the shell is told, unless the run failed before it changed anything."""
+        """What the shell is told: partial only when something was changed, storage when nothing could be."""
         if self.plan.refusals:
             return ExitCode.REFUSED
-        return ExitCode.PARTIAL if self.failures else ExitCode.OK
+        if self.failures:
+            return ExitCode.PARTIAL if self.deleted.count else ExitCode.STORAGE
+        return ExitCode.OK
 
     @property
     def tallies(self) -> dict[str, Tally]:
@@ -66,7 +74,6 @@ class Account:
 
     def document(self) -> dict[str, object]:
         """The report as programs read it."""
-        status = {ExitCode.OK: "success", ExitCode.PARTIAL: "partial", ExitCode.REFUSED: "refused"}[self.exit_code]
         counts: dict[str, object] = {}
         for name, tally in self.tallies.items():
             counts |= {name: tally.count, f"{name}_bytes": tally.bytes}
@@ -75,7 +82,7 @@ class Account:
             "command": "gc",
             "operation_id": self.operation_id,
             "dry_run": self.plan.rules.dry_run,
-            "status": status,
+            "status": STATUS[self.exit_code],
             **counts,
             "failures": self.failures,
             "refusals": [{"gate": refusal.gate.value, "message": refusal.message} for refusal in self.plan.refusals],
@@ -104,10 +111,9 @@ def apply(plan: Plan, catalogs: Sequence[Catalog], store: Store) -> Iterator[Del
         batch = plan.deletable[start : start + BATCH]
         placements = {found.name: place(found.name[len(folder) :]) for found in batch}
         revived = _revived([p for p in placements.values() if p], catalogs, store.now(folder))
-        kept = [found for found in batch if (p := placements[found.name]) is None or p.unique in revived]
-        yield from (Deletion(found, changed=True) for found in kept)
-        going = [found for found in batch if found not in kept]
-        yield from store.delete(going)
+        kept = {name for name, placement in placements.items() if placement is None or placement.unique in revived}
+        yield from (Deletion(found, changed=True) for found in batch if found.name in kept)
+        yield from store.delete([found for found in batch if found.name not in kept])
 
 
 def new_operation_id() -> str:
