@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from xcomctl import __version__
 from xcomctl.cli import report
+from xcomctl.cli.options import Display
 from xcomctl.errors import ExitCode, UsageError, XcomctlError
 
 
@@ -19,11 +20,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from xcomctl.cli.app import command_line
 
     words = list(sys.argv[1:] if arguments is None else arguments)
+    report.start(Display())
     try:
         code = command_line().main(args=words, prog_name="xcomctl", standalone_mode=False)
         sys.stdout.flush()
         return int(code or ExitCode.OK)
-    except BrokenPipeError:
+    except (BrokenPipeError, SystemExit) as ended:
+        # Typer and rich make an exit of their own of a broken pipe.
+        if isinstance(ended, SystemExit) and not isinstance(ended.__context__, BrokenPipeError):
+            raise
         # What is still in the buffer has no reader; the interpreter would complain about it on its way out.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ExitCode.BROKEN_PIPE
@@ -36,6 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _failed(error: Exception) -> int:
     """Report an error, and say its exit code. Typer's own errors know their message and their code."""
     message = getattr(error, "format_message", None)
+    if callable(message) and not message():
+        return ExitCode.USAGE  # no command was named: Typer has shown the help
     if callable(message):
         error = UsageError(message(), hint=_help_hint(error))
     elif type(error).__name__ == "Abort":

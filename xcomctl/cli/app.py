@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import typer
@@ -39,5 +40,9 @@ for command in (ls.ls, get.get, gc.gc, completions.completions, demo.demo):
 
 
 def command_line() -> Any:
-    """The command tree as Typer runs it."""
+    """The command tree as Typer runs it, ready for a shell that asks for completions."""
+    if "_XCOMCTL_COMPLETE" in os.environ:
+        from typer import completion
+
+        completion.completion_init()
     return typer.main.get_command(app)

@@ -9,6 +9,13 @@ import typer
 
 from xcomctl.cli import render
 
+ZSH_AUTOLOADED = """
+# Sourced, this file registers; found in fpath, it is itself what completes.
+if [[ "$funcstack[1]" = _xcomctl ]]; then
+  _xcomctl_completion
+fi
+"""
+
 
 class Shell(str, Enum):
     """The shells that there is a script for."""
@@ -39,4 +46,4 @@ def script(shell: Shell) -> str:
     written: str = completion.get_completion_script(
         prog_name="xcomctl", complete_var="_XCOMCTL_COMPLETE", shell=shell.value
     )
-    return written.rstrip("\n") + "\n"
+    return written.rstrip("\n") + "\n" + (ZSH_AUTOLOADED if shell is Shell.ZSH else "")

@@ -135,7 +135,7 @@ def _rules(orphans: Orphans, safety: Safety) -> Rules:
 def _limit(text: str) -> Limit:
     from xcomctl.operations.gc import Limit
 
-    matched = re.fullmatch(r"(\d+)|(\d+(?:\.\d+)?)%", text.strip())
+    matched = re.fullmatch(r"(\d{1,18})|(\d{1,18}(?:\.\d{1,18})?)%", text.strip())
     if matched is None:
         raise UsageError(f"--max-delete {text!r} is neither a number nor a share", hint="write 500, or 20%")
     return Limit(count=int(matched[1])) if matched[1] else Limit(share=float(matched[2]) / 100)
@@ -165,16 +165,19 @@ def _tell_plan(account: Account, said: Report) -> None:
     if plan.refusals:
         said.warning("nothing was changed; --allow GATE lifts a gate")
     elif plan.rules.dry_run:
-        said.note("dry run: nothing was changed")
+        said.note(f"dry run: {_amount(account)}, would be deleted; nothing was changed")
 
 
 def _confirmed(account: Account, said: Report) -> bool:
-    deletable = account.tallies["deletable"]
-    size = render.readable_size(deletable.bytes)
-    agreed = said.confirm(f"Delete {deletable.count} objects, {size}, under {account.plan.base.text}?")
+    agreed = said.confirm(f"Delete {_amount(account)}, under {account.plan.base.text}?")
     if not agreed:
         said.note("nothing was deleted")
     return agreed
+
+
+def _amount(account: Account) -> str:
+    deletable = account.tallies["deletable"]
+    return f"{deletable.count} objects, {render.readable_size(deletable.bytes)}"
 
 
 def _carry_out(account: Account, catalogs: Sequence[Catalog], store: Store, said: Report) -> None:
@@ -196,5 +199,8 @@ def _show(account: Account, display: Display) -> None:
     if form in (Output.JSON, Output.JSONL, Output.YAML):
         render.document(account.document(), form)
         return
-    rows = [{"what": n, "objects": t.count, "size_bytes": t.bytes} for n, t in account.tallies.items()]
+    tallies = account.tallies.items()
+    rows = [
+        {"what": n, "objects": t.count, "size_bytes": t.bytes} for n, t in tallies if t.count or form != Output.TABLE
+    ]
     render.records(rows, ("what", "objects", "size_bytes"), form, display.color)

@@ -11,7 +11,7 @@ import typer
 
 from xcomctl.cli import render, report
 from xcomctl.cli.opening import opened
-from xcomctl.cli.options import Display, Output, Place, flag, takes
+from xcomctl.cli.options import MAX_INDEX, Display, Output, Place, flag, takes
 from xcomctl.errors import StorageError, UsageError
 
 if TYPE_CHECKING:
@@ -28,7 +28,9 @@ def get(
     run_id: Annotated[str, typer.Argument(help="The run, or `latest` that holds this XCom.", show_default=False)],
     task_id: Annotated[str, typer.Argument(help="The task, with its groups: group.task.", show_default=False)],
     key: Annotated[str, flag("--key", metavar="KEY", help="What the task pushed it as.")] = "return_value",
-    map_index: Annotated[int, flag("--map-index", metavar="N", help="Which of the mapped tasks.")] = -1,
+    map_index: Annotated[
+        int, flag("--map-index", metavar="N", min=-1, max=MAX_INDEX, help="Which of the mapped tasks.")
+    ] = -1,
     path: Annotated[Optional[str], flag("--path", metavar="A.B[0]", help="Only this part of the value.")] = None,
     raw: Annotated[bool, flag("--raw", help="The exact bytes that are stored.")] = False,
     output_file: Annotated[
@@ -136,13 +138,13 @@ def _frame(frame: payload.Frame, display: Display) -> str:
 
 
 def _csv(values: Sequence[payload.Json]) -> str:
-    """Records as CSV: a DataFrame, or a list of objects that have the same keys."""
+    """Records as CSV: a DataFrame, or a list of objects, with a column for every key that one of them has."""
     value = values[0]
     records = value.get("data") if isinstance(value, dict) and {"columns", "dtypes", "data"} <= set(value) else value
     rows = [row for row in records if isinstance(row, dict)] if isinstance(records, list) else []
     if not rows or len(values) > 1 or not isinstance(records, list) or len(rows) < len(records):
         raise UsageError("only a DataFrame or a list of objects can be written as CSV", hint="-o json takes any value")
-    return render.as_csv(rows, list(rows[0]))
+    return render.as_csv(rows, list(dict.fromkeys(key for row in rows for key in row)))
 
 
 def _write(text: str, file: Path | None) -> None:

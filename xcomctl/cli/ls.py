@@ -61,7 +61,7 @@ def ls(
     xcoms = listing.list_xcoms(
         deployment.catalog, selected, stores, all_attempts=all_attempts, unreadable=said.unreadable
     )
-    limit = limit if limit is not None else (TERMINAL_LIMIT if sys.stdout.isatty() else 0)
+    limit = min(limit, sys.maxsize) if limit is not None else (TERMINAL_LIMIT if sys.stdout.isatty() else 0)
     first, cut = listing.ordered(xcoms, sort, limit)
     render.records((asdict(xcom) for xcom in first), shown, display.output, display.color)
     if cut():

@@ -67,6 +67,9 @@ def flag(*names: str, help: str, env: str | None = None, panel: str | None = Non
     return typer.Option(*names, help=help, envvar=variable or None, rich_help_panel=panel, **more)
 
 
+MAX_INDEX = 2**31 - 1
+"""The largest map index: an INTEGER of the database."""
+
 _WHERE = "Where the XComs are"
 _SHOW = "Output"
 _ROWS = "Which XComs"
@@ -140,7 +143,9 @@ class Rows:
     ] = None
     map_index: Annotated[
         Optional[int],
-        flag("--map-index", metavar="N", panel=_ROWS, help="Only this map index; -1 is unmapped."),
+        flag(
+            "--map-index", metavar="N", min=-1, max=MAX_INDEX, panel=_ROWS, help="Only this map index; -1 is unmapped."
+        ),
     ] = None
     exclude_dag_id: Annotated[
         Optional[list[str]], flag("--exclude-dag-id", metavar="GLOB", panel=_ROWS, help="Not these DAGs.")
@@ -229,7 +234,8 @@ def _parameters(group: type[Any]) -> list[inspect.Parameter]:
 
 _AGE = re.compile(r"(\d+(?:\.\d+)?)\s*(w|d|h|m|s)")
 _SECONDS = {"w": 604_800, "d": 86_400, "h": 3_600, "m": 60, "s": 1}
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(?:([kmgt])(i)?)?b?", re.IGNORECASE)
+_LONGEST_SECONDS = 1000 * 365 * 86_400
+_SIZE = re.compile(r"(\d{1,18}(?:\.\d{1,18})?)\s*(?:([kmgt])(i)?)?b?", re.IGNORECASE)
 
 
 def duration(text: str, option: str) -> timedelta:
@@ -241,10 +247,10 @@ def duration(text: str, option: str) -> timedelta:
     parts = _AGE.findall(text)
     if not parts or _AGE.sub("", text).strip():
         raise UsageError(f"{option} {text!r} is not an age", hint="write 7d, 12h or 30m")
-    try:
-        return timedelta(seconds=sum(float(number) * _SECONDS[unit] for number, unit in parts))
-    except OverflowError:
-        raise UsageError(f"{option} {text!r} is too long", hint="write 7d, 12h or 30m") from None
+    seconds = sum(float(number) * _SECONDS[unit] for number, unit in parts)
+    if seconds > _LONGEST_SECONDS:
+        raise UsageError(f"{option} {text!r} is too long", hint="write 7d, 12h or 30m")
+    return timedelta(seconds=seconds)
 
 
 def moment(text: str, now: datetime, option: str) -> datetime:
@@ -259,7 +265,7 @@ def moment(text: str, now: datetime, option: str) -> datetime:
 def _ago(text: str, now: datetime, option: str) -> datetime:
     try:
         return now - duration(text, option)
-    except (UsageError, OverflowError):
+    except UsageError:
         raise UsageError(f"{option} {text!r} is not a time", hint="write 2026-01-31T12:00, or an age: 7d") from None
 
 

@@ -15,6 +15,7 @@ from datetime import datetime
 from enum import Enum
 from typing import Any, TypeAlias
 
+from xcomctl.backend.payload.base import visible
 from xcomctl.cli.options import Color, Output
 
 Record: TypeAlias = Mapping[str, Any]
@@ -23,6 +24,7 @@ WIDE = 10_000
 """The width of a table that no terminal limits: wide enough that nothing is cut."""
 
 _ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
+_UNICODE_BREAKS = set("\x85\u2028\u2029")
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 
 
@@ -81,10 +83,7 @@ def as_table(columns: Sequence[str], rows: Iterable[Sequence[str]], color: Color
         drawn.add_column(Text(column), overflow="fold")
     for row in rows:
         drawn.add_row(*(Text(cell) for cell in row))
-    canvas = console(color)
-    with canvas.capture() as captured:
-        canvas.print(drawn)
-    return str(captured.get())
+    return _printed(drawn, color)
 
 
 def table(rows: Iterable[Record], columns: Sequence[str], color: Color) -> None:
@@ -99,7 +98,7 @@ def table(rows: Iterable[Record], columns: Sequence[str], color: Color) -> None:
         drawn.add_column(Text(column.replace("_bytes", "")), justify="right" if number else "left", overflow="fold")
     for row in rows:
         drawn.add_row(*(Text(_readable(column, row[column])) for column in columns))
-    console(color).print(drawn)
+    write(_printed(drawn, color))
 
 
 def console(color: Color) -> Any:
@@ -117,15 +116,25 @@ def console(color: Color) -> Any:
     )
 
 
+def _printed(drawn: object, color: Color) -> str:
+    """What rich would print, as text: stdout may have another encoding, and rich an exit of its own."""
+    canvas = console(color)
+    with canvas.capture() as captured:
+        canvas.print(drawn)
+    return str(captured.get())
+
+
 def write(text: str) -> None:
     """Write text to stdout as UTF-8; half a surrogate pair, which JSON may hold, as its JSON escape."""
     write_bytes(text.encode("utf-8", errors="backslashreplace"))
 
 
 def write_bytes(data: bytes) -> None:
-    """Write bytes to stdout as they are."""
+    """Write bytes to stdout as they are. With PYTHONUNBUFFERED its buffer is none, and may take only a part."""
     sys.stdout.flush()
-    sys.stdout.buffer.write(data)
+    rest = memoryview(data)
+    while rest:
+        rest = rest[sys.stdout.buffer.write(rest) :]
     sys.stdout.buffer.flush()
 
 
@@ -161,8 +170,15 @@ def _csv(rows: Iterable[Record], columns: Sequence[str]) -> Iterator[str]:
 
 def _csv_line(cells: Sequence[object]) -> str:
     buffer = io.StringIO()
-    csv.writer(buffer, lineterminator="\n").writerow(["" if cell is None else cell for cell in cells])
-    return buffer.getvalue()
+    # Only with both signs in its line end does the writer of Python 3.12 and before quote a cell that has one of them.
+    csv.writer(buffer, lineterminator="\r\n").writerow([_csv_cell(cell) for cell in cells])
+    return buffer.getvalue().removesuffix("\r\n") + "\n"
+
+
+def _csv_cell(cell: object) -> object:
+    if cell is None:
+        return ""
+    return _json(cell) if isinstance(cell, (dict, list)) else cell
 
 
 def _json(value: object, indent: int | None = None) -> str:
@@ -172,7 +188,15 @@ def _json(value: object, indent: int | None = None) -> str:
 def _yaml(value: object) -> str:
     import yaml
 
-    return str(yaml.safe_dump(value, allow_unicode=True, sort_keys=False))
+    class Dumper(yaml.SafeDumper):
+        """In double quotes Unicode's own line breaks are escaped; without, PyYAML folds them into spaces."""
+
+        def represent_text(self, text: str) -> yaml.ScalarNode:
+            style = '"' if _UNICODE_BREAKS & set(text) else None
+            return self.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+    Dumper.add_representer(str, Dumper.represent_text)
+    return str(yaml.dump(value, Dumper=Dumper, allow_unicode=True, sort_keys=False))
 
 
 def _plain(value: object) -> object:
@@ -198,4 +222,4 @@ def _readable(column: str, value: object) -> str:
         return value.strftime("%Y-%m-%d %H:%M:%S")
     if column.endswith("_bytes") and isinstance(value, int):
         return readable_size(value)
-    return _cell(value)
+    return visible(_cell(value))

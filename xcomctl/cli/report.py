@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from xcomctl.backend.payload.base import visible
 from xcomctl.cli.options import Color, Display, LogFormat
 from xcomctl.errors import XcomctlError
 from xcomctl.model import XCom
@@ -77,9 +78,9 @@ class Report:
             sys.stderr.write(json.dumps({"time": stamp, "level": level, "event": text, **facts}, default=str) + "\n")
             return
         prefix = {"error": "xcomctl: ", "warning": "warning: "}.get(level, "")
-        sys.stderr.write(self._colored(level, prefix) + text + "\n")
+        sys.stderr.write(self._colored(level, prefix) + visible(text) + "\n")
         if facts.get("hint"):
-            sys.stderr.write(self._colored("hint", "hint: ") + str(facts["hint"]) + "\n")
+            sys.stderr.write(self._colored("hint", "hint: ") + visible(str(facts["hint"])) + "\n")
 
     def _colored(self, level: str, text: str) -> str:
         wanted = self.display.color is Color.ALWAYS or (self.display.color is Color.AUTO and _colors())
