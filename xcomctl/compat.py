@@ -53,18 +53,20 @@ def airflow_option(section: str, key: str) -> str | None:
     return str(value) if value else None
 
 
-def filesystem(protocol: str, conn_id: str | None, options: StorageOptions) -> Any:
+def filesystem(protocol: str, scheme: str, conn_id: str | None, options: StorageOptions) -> Any:
     """The fsspec file system of a protocol, with an Airflow connection's credentials or with the given options.
+
+    `scheme` is the canonical name of the store, as PROVIDERS has it.
 
     Raises `MetadataError` for a connection that does not resolve, `StorageError` for a package that is missing.
     """
     if conn_id is not None:
-        return _connected_filesystem(protocol, conn_id)
+        return _connected_filesystem(protocol, scheme, conn_id)
     import fsspec
 
-    package, _ = PROVIDERS.get({"gcs": "gs", "s3a": "s3"}.get(protocol, protocol), ("fsspec", ""))
+    package, _ = PROVIDERS.get(scheme, ("fsspec", ""))
     try:
-        return fsspec.filesystem(protocol, **{**_safe_defaults(protocol), **options})
+        return fsspec.filesystem(protocol, **{**_safe_defaults(scheme), **options})
     except (ImportError, ValueError) as error:
         raise StorageError(f"cannot open {protocol}:// URLs: {error}", hint=f"pip install {package}") from error
     except Exception as error:
@@ -74,13 +76,13 @@ def filesystem(protocol: str, conn_id: str | None, options: StorageOptions) -> A
         ) from error
 
 
-def _safe_defaults(protocol: str) -> StorageOptions:
+def _safe_defaults(scheme: str) -> StorageOptions:
     """No cached listings, and no instance shared with another caller: what is asked is what is there now."""
-    listing: StorageOptions = {} if protocol in ("abfs", "abfss", "az", "adl") else {"use_listings_cache": False}
+    listing: StorageOptions = {} if scheme == "abfs" else {"use_listings_cache": False}
     return {"skip_instance_cache": True, **listing}
 
 
-def _connected_filesystem(protocol: str, conn_id: str) -> Any:
+def _connected_filesystem(protocol: str, scheme: str, conn_id: str) -> Any:
     """The file system that Airflow's provider builds.
 
     The connection is looked up first: the Amazon hook turns a missing one into a warning and ambient credentials
@@ -91,7 +93,7 @@ def _connected_filesystem(protocol: str, conn_id: str) -> Any:
         with _unheard():
             return _get_fs()(protocol, conn_id)
     except ValueError as error:
-        _, provider = PROVIDERS.get({"gcs": "gs", "s3a": "s3"}.get(protocol, protocol), ("", f"the one for {protocol}"))
+        _, provider = PROVIDERS.get(scheme, ("", f"the one for {protocol}"))
         raise MetadataError(
             f"Airflow cannot open {protocol}:// URLs: {error}", hint=f"pip install '{provider}'"
         ) from error

@@ -62,9 +62,11 @@ def parse_storage_options(words: Sequence[str]) -> StorageOptions:
         for part in outer:
             nested = inner.setdefault(part, {})
             if not isinstance(nested, dict):
-                raise UsageError(f"--storage-option {name} reaches into {part}, which has a value of its own")
+                raise UsageError(
+                    f"--storage-option {name} reaches into {part}, which has a value of its own", hint="leave out one"
+                )
             inner = nested
-        inner[last] = _typed(value, number=outer == ["config_kwargs"])
+        inner[last] = _typed(value, number=outer[:1] == ["config_kwargs"])
     return options
 
 

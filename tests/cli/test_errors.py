@@ -125,10 +125,10 @@ class TestCommandLine:
         cli("ls", *two).failed(2, "reads one database", "give --db once")
         cli("get", "d", "r", "t", *two).failed(2, "reads one database", "give --db once")
 
-    def test_a_name_that_is_no_text_is_not_found(self, process: Run, scene: Scene):
+    def test_a_name_that_is_no_text_is_a_mistake(self, process: Run, scene: Scene):
         """A shell can hand over any bytes."""
-        process("get", b"\xff", "r", "t", *place(scene)).failed(4, "there is no XCom")
-        assert process("ls", "--dag-id", b"\xff*", *place(scene)) == Result(0, b"")
+        process("get", b"\xff", "r", "t", *place(scene)).failed(2, "not UTF-8")
+        process("ls", "--dag-id", b"\xff*", *place(scene)).failed(2, "not UTF-8")
 
 
 class TestDatabase:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from fractions import Fraction
 from uuid import uuid4
 
 from tests.lab import s3
@@ -18,7 +19,7 @@ from xcomctl.catalog import Catalog, open_catalog
 from xcomctl.operations.gc import Account, Limit, Plan, Rules, make_plan, run
 
 BASE_FOLDER = "pre/xcom"
-AT_ONCE = Rules(older_than=timedelta(seconds=-5), single_pass=True, max_delete=Limit(share=1.0))
+AT_ONCE = Rules(older_than=timedelta(seconds=-5), single_pass=True, max_delete=Limit(share=Fraction(1)))
 """Buckets cannot be told to look old, so age is left out where it is not the point; a Date header has whole seconds."""
 
 

@@ -7,6 +7,7 @@ import pickle
 import shutil
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
+from fractions import Fraction
 from pathlib import Path
 from uuid import uuid4
 
@@ -255,7 +256,7 @@ class TestGates:
             scene.push("d", f"run {uuid4()}")
         scene.leak("d")
         scene.leak("d")
-        self.refused(scene, Gate.MAX_DELETE, replace(AT_ONCE, max_delete=Limit(share=0.2)))
+        self.refused(scene, Gate.MAX_DELETE, replace(AT_ONCE, max_delete=Limit(share=Fraction(1, 5))))
         scene.leak("d")
         scene.leak("d")
         self.refused(scene, Gate.MAX_DELETE, replace(AT_ONCE, max_delete=Limit(count=1)))
@@ -279,7 +280,7 @@ class TestGates:
         for number in range(4):
             scene.push("d", f"run {number}")
         orphan = scene.leak("d")
-        account = scene.collect(replace(AT_ONCE, max_delete=Limit(share=0.2)))
+        account = scene.collect(replace(AT_ONCE, max_delete=Limit(share=Fraction(1, 5))))
         assert account.exit_code is ExitCode.OK and orphan not in scene.urls()
 
     def test_an_empty_base_path_is_nothing_to_do(self, scene: Scene):

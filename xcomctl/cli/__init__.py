@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from xcomctl import __version__
 from xcomctl.cli import report
 from xcomctl.cli.options import Display
-from xcomctl.errors import ExitCode, UsageError, XcomctlError
+from xcomctl.errors import ExitCode, StorageError, UsageError, XcomctlError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -22,6 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     report.start(Display())
     try:
+        _require_text(words)
         code = command_line().main(args=words, prog_name="xcomctl", standalone_mode=False)
         sys.stdout.flush()
         return int(code or ExitCode.OK)
@@ -38,6 +39,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _failed(error)
 
 
+def _require_text(words: Sequence[str]) -> None:
+    """Names in Airflow are UTF-8; other bytes arrive as half surrogates, which no database takes."""
+    for word in words:
+        try:
+            word.encode()
+        except UnicodeEncodeError:
+            raise UsageError("an argument is not UTF-8", hint="nothing in Airflow has such a name") from None
+
+
 def _failed(error: Exception) -> int:
     """Report an error, and say its exit code. Typer's own errors know their message and their code."""
     message = getattr(error, "format_message", None)
@@ -47,6 +57,8 @@ def _failed(error: Exception) -> int:
         error = UsageError(message(), hint=_help_hint(error))
     elif type(error).__name__ == "Abort":
         return ExitCode.INTERRUPTED
+    if isinstance(error, OSError):
+        error = StorageError(f"cannot write the output: {error.strerror or error}", hint="is the disk full?")
     report.current().error(error)
     return error.exit_code if isinstance(error, XcomctlError) else ExitCode.NO
 

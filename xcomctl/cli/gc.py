@@ -6,6 +6,7 @@ import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import TYPE_CHECKING, Annotated, Optional
 
 from xcomctl.cli import render, report
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from xcomctl.catalog import Catalog
     from xcomctl.operations.gc import Account, Limit, Rules
 
+FAILURES_NAMED = 10
 _ORPHANS = "What may go"
 _SAFETY = "Safety"
 
@@ -47,6 +49,10 @@ class Orphans:
             help="Also of these DAGs that no database knows; else they are held.",
         ),
     ] = None
+    ignore_archives: Annotated[
+        bool,
+        flag("--ignore-archives", env="", panel=_ORPHANS, help="Also what only archives of `airflow db clean` hold."),
+    ] = False
 
 
 @dataclass(frozen=True)
@@ -128,6 +134,7 @@ def _rules(orphans: Orphans, safety: Safety) -> Rules:
         dag_ids=tuple(orphans.dag_id or ()),
         exclude_dag_ids=tuple(orphans.exclude_dag_id or ()),
         include_unknown_dags=tuple(orphans.include_unknown_dag or ()),
+        ignore_archives=orphans.ignore_archives,
         dry_run=safety.dry_run,
     )
 
@@ -138,7 +145,7 @@ def _limit(text: str) -> Limit:
     matched = re.fullmatch(r"(\d{1,18})|(\d{1,18}(?:\.\d{1,18})?)%", text.strip())
     if matched is None:
         raise UsageError(f"--max-delete {text!r} is neither a number nor a share", hint="write 500, or 20%")
-    return Limit(count=int(matched[1])) if matched[1] else Limit(share=float(matched[2]) / 100)
+    return Limit(count=int(matched[1])) if matched[1] else Limit(share=Fraction(matched[2]) / 100)
 
 
 def _require_consent(rules: Rules, safety: Safety) -> None:
@@ -157,27 +164,31 @@ def _require_consent(rules: Rules, safety: Safety) -> None:
 def _tell_plan(account: Account, said: Report) -> None:
     plan = account.plan
     said.detail(f"{plan.listed.count} objects under {plan.base.text}, {plan.references} references in the databases")
-    said.detail(f"deletes are conditional on: {plan.condition or 'nothing, the store or its client cannot'}")
+    said.detail(f"deletes are conditional: {plan.condition or 'no'}")
+    if plan.deletable and plan.condition is None:
+        said.warning("deletes are unconditional: this store, or the installed client of it, knows no conditions")
     for found in plan.deletable:
         said.detail(f"orphan {found.name}", size_bytes=found.size_bytes, modified_at=found.modified_at.isoformat())
     for refusal in plan.refusals:
         said.warning(f"refused by the gate {refusal.gate.value}: {refusal.message}")
     if plan.refusals:
         said.warning("nothing was changed; --allow GATE lifts a gate")
+    elif plan.rules.dry_run and not plan.rules.single_pass:
+        said.note(f"dry run: {_amount(account, 'candidates')}, are orphans; --single-pass would delete them")
     elif plan.rules.dry_run:
-        said.note(f"dry run: {_amount(account)}, would be deleted; nothing was changed")
+        said.note(f"dry run: {_amount(account, 'deletable')}, would be deleted; nothing was changed")
 
 
 def _confirmed(account: Account, said: Report) -> bool:
-    agreed = said.confirm(f"Delete {_amount(account)}, under {account.plan.base.text}?")
+    agreed = said.confirm(f"Delete {_amount(account, 'deletable')}, under {account.plan.base.text}?")
     if not agreed:
         said.note("nothing was deleted")
     return agreed
 
 
-def _amount(account: Account) -> str:
-    deletable = account.tallies["deletable"]
-    return f"{deletable.count} objects, {render.readable_size(deletable.bytes)}"
+def _amount(account: Account, count: str) -> str:
+    tally = account.tallies[count]
+    return f"{tally.count} objects, {render.readable_size(tally.bytes)}"
 
 
 def _carry_out(account: Account, catalogs: Sequence[Catalog], store: Store, said: Report) -> None:
@@ -187,8 +198,12 @@ def _carry_out(account: Account, catalogs: Sequence[Catalog], store: Store, said
         for done, outcome in enumerate(run(account, catalogs, store), start=1):
             watch("objects handled", done)
             said.detail(f"{'kept' if outcome.error or outcome.changed else 'deleted'} {outcome.object.name}")
-    for failure in account.failures:
+    for failure in account.failures[:FAILURES_NAMED]:
         said.warning(f"{failure.get('url', 'the run broke off')}: {failure['message']}")
+    if len(account.failures) > FAILURES_NAMED:
+        said.warning(f"and {len(account.failures) - FAILURES_NAMED} more failures; -o json names them all")
+    if account.failures:
+        said.warning("what failed was kept; may these credentials delete here? the next run tries again")
 
 
 def _show(account: Account, display: Display) -> None:

@@ -63,7 +63,7 @@ def get(
 
     if path is not None:
         payload.path_steps(path)
-    deployment = opened(place, said)
+    deployment = opened(place, said, databases=1)
     catalog, stores, base = deployment.catalog, deployment.stores, deployment.base
     wanted = fetching.resolved(catalog, XComKey(dag_id, run_id, task_id, map_index, key))
     said.detail(f"reading {wanted}")
@@ -73,7 +73,7 @@ def get(
         found = ({"step": step, "finding": text} for step, text in steps)
         render.records(found, ("step", "finding"), display.output, display.color)
         return
-    fetched = [fetching.fetch(row, stores, base) for row in rows]
+    fetched = [fetching.fetch(row, stores) for row in rows]
     if raw:
         _write_raw(fetched[0].raw, output_file)
         return

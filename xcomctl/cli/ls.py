@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import asdict
 from datetime import datetime, timezone
 from typing import Annotated, Optional
 
@@ -56,13 +55,15 @@ def ls(
     shown = choose(columns.split(","), offered, "--columns") if columns else offered
     if sort is not None:
         choose([sort.removeprefix("-")], offered, "--sort")
-    deployment = opened(place, said)
+    deployment = opened(place, said, databases=1)
     stores = deployment.stores if check else None
     xcoms = listing.list_xcoms(
         deployment.catalog, selected, stores, all_attempts=all_attempts, unreadable=said.unreadable
     )
     limit = min(limit, sys.maxsize) if limit is not None else (TERMINAL_LIMIT if sys.stdout.isatty() else 0)
     first, cut = listing.ordered(xcoms, sort, limit)
-    render.records((asdict(xcom) for xcom in first), shown, display.output, display.color)
+    render.records(
+        ({name: getattr(xcom, name) for name in shown} for xcom in first), shown, display.output, display.color
+    )
     if cut():
         said.note(f"the first {limit}; --limit 0 shows all")

@@ -4,27 +4,43 @@ from __future__ import annotations
 
 import logging
 import warnings
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from xcomctl.cli.options import Place
 from xcomctl.cli.report import Report
+from xcomctl.errors import UsageError
 
 if TYPE_CHECKING:
     from xcomctl.operations.deployment import Deployment
 
 
-def opened(place: Place, said: Report) -> Deployment:
-    """The deployment that the options, the environment or Airflow's configuration name."""
+def opened(place: Place, said: Report, *, databases: int | None = None) -> Deployment:
+    """The deployment that the options, the environment or Airflow's configuration name, of so many databases."""
+    urls = _whole(place.db or ())
+    if databases is not None and len(urls) > databases:
+        raise UsageError("this command reads one database", hint="give --db once")
     _hush(said)
     from xcomctl import settings
     from xcomctl.operations.deployment import open_deployment
 
-    chosen = settings.resolve(place.db or (), place.db_schema, place.base_path, place.storage_option or ())
+    chosen = settings.resolve(urls, place.db_schema, place.base_path, place.storage_option or ())
     deployment = open_deployment(chosen)
     for catalog in deployment.catalogs:
         said.detail(f"database {catalog}, schema of Airflow {catalog.schema.version or '(unknown)'}")
     said.detail(f"base path {chosen.base_path or '(none)'}")
     return deployment
+
+
+def _whole(words: Sequence[str]) -> list[str]:
+    """URLs that Typer took apart at the spaces in XCOMCTL_DB: a new one begins with a scheme."""
+    urls: list[str] = []
+    for word in words:
+        if urls and "://" not in word:
+            urls[-1] += f" {word}"
+        else:
+            urls.append(word)
+    return urls
 
 
 def _hush(said: Report) -> None:

@@ -23,6 +23,8 @@ Record: TypeAlias = Mapping[str, Any]
 WIDE = 10_000
 """The width of a table that no terminal limits: wide enough that nothing is cut."""
 
+WRITTEN_AT_ONCE = 32_768
+
 _ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
 _UNICODE_BREAKS = set("\x85\u2028\u2029")
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
@@ -40,18 +42,15 @@ def records(rows: Iterable[Record], columns: Sequence[str], output: Output, colo
     form = chosen(output)
     picked = ({column: row[column] for column in columns} for row in rows)
     if form is Output.JSON:
-        _array(picked)
+        _stream(_array(picked))
     elif form is Output.JSONL:
-        for row in picked:
-            write(_json(row) + "\n")
+        _stream(_json(row) + "\n" for row in picked)
     elif form is Output.YAML:
         write(_yaml([_plain(row) for row in picked]))
     elif form is Output.CSV:
-        for line in _csv(picked, columns):
-            write(line)
+        _stream(_csv(picked, columns))
     elif form is Output.PLAIN:
-        for row in picked:
-            write("\t".join(_cell(row[column]) for column in columns) + "\n")
+        _stream("\t".join(map(_cell, row.values())) + "\n" for row in picked)
     else:
         table(picked, columns, color)
 
@@ -116,6 +115,19 @@ def console(color: Color) -> Any:
     )
 
 
+def _stream(pieces: Iterable[str]) -> None:
+    """Write text as it comes, some at a time; a short answer that ends in an error is not written at all."""
+    held: list[str] = []
+    length = 0
+    for piece in pieces:
+        held.append(piece)
+        length += len(piece)
+        if length > WRITTEN_AT_ONCE:
+            write("".join(held))
+            held, length = [], 0
+    write("".join(held))
+
+
 def _printed(drawn: object, color: Color) -> str:
     """What rich would print, as text: stdout may have another encoding, and rich an exit of its own."""
     canvas = console(color)
@@ -152,13 +164,13 @@ def readable_size(count: int) -> str:
     raise AssertionError("the last unit takes everything")
 
 
-def _array(rows: Iterable[Record]) -> None:
-    """One JSON array, written row by row."""
+def _array(rows: Iterable[Record]) -> Iterator[str]:
+    """The text of one JSON array, row by row."""
     opened = False
     for row in rows:
-        write((",\n " if opened else "[") + _json(row))
+        yield (",\n " if opened else "[") + _json(row)
         opened = True
-    write("]\n" if opened else "[]\n")
+    yield "]\n" if opened else "[]\n"
 
 
 def _csv(rows: Iterable[Record], columns: Sequence[str]) -> Iterator[str]:

@@ -22,9 +22,7 @@ class Deployment:
 
     @property
     def catalog(self) -> Catalog:
-        """The one database of a command that reads one."""
-        if len(self.catalogs) > 1:
-            raise UsageError("this command reads one database", hint="give --db once")
+        """The database of a command that reads one."""
         return self.catalogs[0]
 
     def required_base(self) -> Address:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from xcomctl.backend import payload
 from xcomctl.backend.reference import Address, parse, unique_part
 from xcomctl.backend.storage import Stores
 from xcomctl.catalog import Catalog, StoredValue
 from xcomctl.catalog.catalog import LATEST
-from xcomctl.errors import DanglingError, StorageError, XcomctlError
+from xcomctl.errors import DanglingError, XcomctlError
 from xcomctl.model import State, XCom, XComKey
 
 
@@ -43,7 +42,7 @@ def resolved(catalog: Catalog, key: XComKey) -> XComKey:
     return XComKey(key.dag_id, catalog.latest_run(key), key.task_id, key.map_index, key.key)
 
 
-def fetch(stored: StoredValue, stores: Stores, base: Address | None) -> Fetched:
+def fetch(stored: StoredValue, stores: Stores) -> Fetched:
     """The bytes behind a row. Raises `DanglingError` when the object is gone, `StorageError` when it cannot be read."""
     xcom = stored.xcom
     address = parse(xcom.reference) if xcom.reference is not None else None
@@ -54,7 +53,6 @@ def fetch(stored: StoredValue, stores: Stores, base: Address | None) -> Fetched:
         with stores.of(address).open(address.location.name) as body:
             return Fetched(xcom, body.read(), address.location.name, address)
     except FileNotFoundError:
-        _require_mount(address, base)
         raise DanglingError(
             f"the object of {xcom_key(xcom)} is gone: {address.text}",
             hint="the row is dangling: Airflow hands this URL to tasks as if it were the value; run the task again",
@@ -87,7 +85,7 @@ def explain(stored: StoredValue, stores: Stores, base: Address | None) -> list[t
     steps = [("row", f"{xcom_key(xcom)}, {xcom.size_bytes} bytes stored, pushed at {xcom.timestamp.isoformat()}")]
     steps.append(("state", _reason(xcom, base)))
     try:
-        fetched = fetch(stored, stores, base)
+        fetched = fetch(stored, stores)
         if fetched.address is not None:
             steps.append(("reference", fetched.address.text))
             steps.append(("object", f"{len(fetched.raw)} bytes at {fetched.address.location.url}"))
@@ -104,17 +102,6 @@ def explain(stored: StoredValue, stores: Stores, base: Address | None) -> list[t
 def xcom_key(xcom: XCom) -> XComKey:
     """What names this row."""
     return XComKey(xcom.dag_id, xcom.run_id, xcom.task_id, xcom.map_index, xcom.key)
-
-
-def _require_mount(address: Address, base: Address | None) -> None:
-    """A missing base folder loses every object at once: a volume that is not mounted, not a dangling row."""
-    if base is None or base.location.scheme != "file" or not base.location.holds(address.location):
-        return
-    if not Path(base.location.name).is_dir():
-        raise StorageError(
-            f"folder {base.location.name} does not exist",
-            hint="check the base path, and that the volume is mounted in this container",
-        )
 
 
 def _reason(xcom: XCom, base: Address | None) -> str:

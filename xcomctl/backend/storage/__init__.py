@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
+from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from xcomctl import compat
-from xcomctl.backend.reference import Address
+from xcomctl.backend.reference import Address, Location
 from xcomctl.errors import StorageError
 from xcomctl.model import Deletion, StorageOptions, StoredObject
 
@@ -55,7 +56,7 @@ def open_store(address: Address, options: StorageOptions) -> Store:
         from xcomctl.backend.storage.local import LocalStore
 
         return LocalStore()
-    filesystem = compat.filesystem(address.protocol, address.conn_id, options)
+    filesystem = compat.filesystem(address.protocol, location.scheme, address.conn_id, options)
     if location.scheme == "file":
         from xcomctl.backend.storage.local import LocalStore
 
@@ -89,6 +90,8 @@ class Stores:
         """The store that holds what an address names. Raises as `open_store` does."""
         if self._options_speak_for(address) and self._base is not None:
             address = self._base
+        if self._base is not None and self._base.location.holds(address.location):
+            _require_folder(self._base.location)
         wanted = (address.location.scheme, address.conn_id, address.location.bucket)
         if wanted not in self._opened:
             self._opened[wanted] = open_store(address, self._options)
@@ -100,6 +103,15 @@ class Stores:
             return False
         here, there = base.location, address.location
         return (here.scheme, here.bucket) == (there.scheme, there.bucket)
+
+
+def _require_folder(base: Location) -> None:
+    """A missing base folder loses every object at once: a volume that is not mounted, and no dangling rows."""
+    if base.scheme == "file" and not Path(base.name).is_dir():
+        raise StorageError(
+            f"folder {base.name} does not exist",
+            hint="check the base path, and that the volume is mounted in this container",
+        )
 
 
 __all__ = ["StorageError", "Store", "Stores", "open_store"]

@@ -5,6 +5,7 @@ Airflow makes a folder and opens a file in it in two steps, so removing an empty
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Iterator, Sequence
@@ -63,9 +64,9 @@ class LocalStore:
         """The file as it is now, or None when there is none."""
         try:
             status = os.lstat(name)
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-        except OSError as error:
+        except (OSError, ValueError) as error:
+            if _cannot_be(error):
+                return None
             raise _refused("look up", name, error) from error
         return _object(name, status) if stat.S_ISREG(status.st_mode) else None
 
@@ -73,9 +74,9 @@ class LocalStore:
         """The file, opened for reading."""
         try:
             return open(name, "rb")
-        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
-            raise FileNotFoundError(name) from None
-        except OSError as error:
+        except (OSError, ValueError) as error:
+            if _cannot_be(error):
+                raise FileNotFoundError(name) from None
             raise _refused("read", name, error) from error
 
     def delete(self, objects: Sequence[StoredObject]) -> Iterator[Deletion]:
@@ -105,8 +106,14 @@ def _object(name: str, status: os.stat_result) -> StoredObject:
     return StoredObject(name, status.st_size, modified_at, version)
 
 
-def _refused(verb: str, name: str, error: OSError) -> StorageError:
+def _cannot_be(error: OSError | ValueError) -> bool:
+    """Whether there is no such file: it is missing, or no file can have a name so long, or with such characters."""
+    missing = (FileNotFoundError, NotADirectoryError, IsADirectoryError, ValueError)
+    return isinstance(error, missing) or error.errno == errno.ENAMETOOLONG
+
+
+def _refused(verb: str, name: str, error: Exception) -> StorageError:
     return StorageError(
-        f"cannot {verb} file://{name}: {error.strerror}",
+        f"cannot {verb} file://{name}: {getattr(error, 'strerror', error)}",
         hint="check the permissions of the user that runs xcomctl",
     )

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import Enum
+from fractions import Fraction
 
 from xcomctl.backend.reference import Address
 from xcomctl.model import StoredObject
@@ -43,14 +44,14 @@ class Limit:
     """The most that one run may delete: a number of objects, or a share of those listed."""
 
     count: int | None = None
-    share: float | None = None
+    share: Fraction | None = None
 
     def allows(self, deletable: int, listed: int) -> bool:
         """Whether so many of so many may go."""
         return deletable <= (self.count if self.count is not None else (self.share or 0) * listed)
 
     def __str__(self) -> str:
-        return str(self.count) if self.count is not None else f"{self.share or 0:.0%}"
+        return str(self.count) if self.count is not None else f"{float(100 * (self.share or 0)):g}%"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,7 @@ class Rules:
 
     older_than: timedelta = OLDER_THAN
     single_pass: bool = False
-    max_delete: Limit = Limit(share=0.2)
+    max_delete: Limit = Limit(share=Fraction(1, 5))
     allow: frozenset[Gate] = frozenset()
     dag_ids: tuple[str, ...] = ()
     exclude_dag_ids: tuple[str, ...] = ()
