@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Optional
 
@@ -16,30 +17,39 @@ from xcomctl.errors import StorageError, UsageError
 
 if TYPE_CHECKING:
     from xcomctl.backend import payload
+    from xcomctl.catalog import StoredValue
     from xcomctl.cli.report import Report
+    from xcomctl.operations.deployment import Deployment
     from xcomctl.operations.fetching import Decoded, Fetched
 
 
-@takes(Place, Display)
+@dataclass(frozen=True)
+class Wanted:
+    """What is wanted of an XCom, and in what shape."""
+
+    key: Annotated[str, flag("--key", metavar="KEY", help="What the task pushed it as.")] = "return_value"
+    map_index: Annotated[
+        int, flag("--map-index", metavar="N", min=-1, max=MAX_INDEX, help="Which of the mapped tasks.")
+    ] = -1
+    path: Annotated[Optional[str], flag("--path", metavar="A.B[0]", help="Only this part of the value.")] = None
+    raw: Annotated[bool, flag("--raw", help="The exact bytes that are stored.")] = False
+    output_file: Annotated[
+        Optional[Path], flag("-O", "--output-file", metavar="FILE", help="Write to a file instead of stdout.")
+    ] = None
+    explain: Annotated[bool, flag("--explain", help="Say how the value is found, and what Airflow makes of it.")] = (
+        False
+    )
+    all_attempts: Annotated[bool, flag("--all-attempts", help="The values of every attempt (Airflow 3.4).")] = False
+
+
+@takes(Place, Wanted, Display)
 def get(
     place: Place,
+    wanted: Wanted,
     display: Display,
     dag_id: Annotated[str, typer.Argument(help="The DAG.", show_default=False)],
     run_id: Annotated[str, typer.Argument(help="The run, or `latest` that holds this XCom.", show_default=False)],
     task_id: Annotated[str, typer.Argument(help="The task, with its groups: group.task.", show_default=False)],
-    key: Annotated[str, flag("--key", metavar="KEY", help="What the task pushed it as.")] = "return_value",
-    map_index: Annotated[
-        int, flag("--map-index", metavar="N", min=-1, max=MAX_INDEX, help="Which of the mapped tasks.")
-    ] = -1,
-    path: Annotated[Optional[str], flag("--path", metavar="A.B[0]", help="Only this part of the value.")] = None,
-    raw: Annotated[bool, flag("--raw", help="The exact bytes that are stored.")] = False,
-    output_file: Annotated[
-        Optional[Path], flag("-O", "--output-file", metavar="FILE", help="Write to a file instead of stdout.")
-    ] = None,
-    explain: Annotated[
-        bool, flag("--explain", help="Say how the value is found, and what Airflow makes of it.")
-    ] = False,
-    all_attempts: Annotated[bool, flag("--all-attempts", help="The values of every attempt (Airflow 3.4).")] = False,
 ) -> None:
     """Fetch one XCom and show its value, from the row or from the object that it refers to.
 
@@ -55,32 +65,43 @@ def get(
       xcomctl get etl scheduled__2026-01-01T00:00:00+00:00 load --raw -O load.json.gz
     """
     said = report.start(display)
-    if raw and (path or explain or all_attempts):
-        raise UsageError("--raw goes with none of --path, --explain and --all-attempts", hint="leave out one")
-    from xcomctl.backend import payload
+    _require_sense(wanted)
     from xcomctl.model import XComKey
     from xcomctl.operations import fetching
 
-    if path is not None:
-        payload.path_steps(path)
     deployment = opened(place, said, databases=1)
-    catalog, stores, base = deployment.catalog, deployment.stores, deployment.base
-    wanted = fetching.resolved(catalog, XComKey(dag_id, run_id, task_id, map_index, key))
-    said.detail(f"reading {wanted}")
-    rows = catalog.values(wanted, all_attempts=all_attempts)
-    if explain:
-        steps = [step for row in rows for step in fetching.explain(row, stores, base)]
-        found = ({"step": step, "finding": text} for step, text in steps)
-        render.records(found, ("step", "finding"), display.output, display.color)
+    key = fetching.resolved(deployment.catalog, XComKey(dag_id, run_id, task_id, wanted.map_index, wanted.key))
+    said.detail(f"reading {key}")
+    rows = deployment.catalog.values(key, all_attempts=wanted.all_attempts)
+    if wanted.explain:
+        _explain(rows, deployment, display)
         return
-    fetched = [fetching.fetch(row, stores) for row in rows]
-    if raw:
-        _write_raw(fetched[0].raw, output_file)
+    fetched = [fetching.fetch(row, deployment.stores) for row in rows]
+    if wanted.raw:
+        _write_raw(fetched[0].raw, wanted.output_file)
         return
-    decoded = [fetching.decode(each, path) for each in fetched]
+    decoded = [fetching.decode(each, wanted.path) for each in fetched]
     for each, value in zip(fetched, decoded, strict=True):
         _tell(each, value, said)
-    _write(_shown(fetched, decoded, display, output_file, all_attempts), output_file)
+    _write(_shown(fetched, decoded, wanted, display), wanted.output_file)
+
+
+def _require_sense(wanted: Wanted) -> None:
+    """Usage errors, before anything is read."""
+    from xcomctl.backend import payload
+
+    if wanted.raw and (wanted.path or wanted.explain or wanted.all_attempts):
+        raise UsageError("--raw goes with none of --path, --explain and --all-attempts", hint="leave out one")
+    if wanted.path is not None:
+        payload.path_steps(wanted.path)
+
+
+def _explain(rows: Sequence[StoredValue], deployment: Deployment, display: Display) -> None:
+    from xcomctl.operations import fetching
+
+    steps = [step for row in rows for step in fetching.explain(row, deployment.stores, deployment.base)]
+    found = ({"step": step, "finding": text} for step, text in steps)
+    render.records(found, ("step", "finding"), display.output, display.color)
 
 
 def _tell(fetched: Fetched, decoded: Decoded, said: Report) -> None:
@@ -95,16 +116,15 @@ def _tell(fetched: Fetched, decoded: Decoded, said: Report) -> None:
         said.detail(f"{len(fetched.raw)} bytes from {fetched.address.text}")
 
 
-def _shown(
-    fetched: Sequence[Fetched], decoded: Sequence[Decoded], display: Display, file: Path | None, all_attempts: bool
-) -> str:
+def _shown(fetched: Sequence[Fetched], decoded: Sequence[Decoded], wanted: Wanted, display: Display) -> str:
     """The values as text. Plain is JSON here: a value has no rows and columns."""
     from xcomctl.backend import payload
 
-    form = Output.JSON if file is not None and display.output is Output.AUTO else render.chosen(display.output)
+    to_file = wanted.output_file is not None and display.output is Output.AUTO
+    form = Output.JSON if to_file else render.chosen(display.output)
     if form is Output.TABLE:
         return "\n".join(
-            _heading(each, all_attempts) + _readable(value, display)
+            _heading(each, wanted.all_attempts) + _readable(value, display)
             for each, value in zip(fetched, decoded, strict=True)
         )
     if form is Output.CSV:
@@ -113,7 +133,7 @@ def _shown(
     attempts = [
         {"try_number": each.xcom.try_number, "value": value} for each, value in zip(fetched, values, strict=True)
     ]
-    return render.as_document(attempts if all_attempts else values[0], form)
+    return render.as_document(attempts if wanted.all_attempts else values[0], form)
 
 
 def _heading(fetched: Fetched, all_attempts: bool) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Annotated, Optional
 
@@ -13,26 +14,32 @@ from xcomctl.cli.options import Display, Place, Rows, RowState, choose, flag, ta
 TERMINAL_LIMIT = 50
 
 
-@takes(Place, Rows, Display)
-def ls(
-    place: Place,
-    rows: Rows,
-    display: Display,
+@dataclass(frozen=True)
+class Shape:
+    """How rows are listed."""
+
     sort: Annotated[
-        Optional[str],
-        flag("--sort", metavar="[-]FIELD", help="Sort by a field; with - before it descending."),
-    ] = None,
+        Optional[str], flag("--sort", metavar="[-]FIELD", help="Sort by a field; with - before it descending.")
+    ] = None
     limit: Annotated[
         Optional[int], flag("--limit", metavar="N", min=0, help="At most N rows; 0 is all. 50 on a terminal.")
-    ] = None,
-    columns: Annotated[
-        Optional[str], flag("--columns", metavar="A,B", help="Only these fields, in this order.")
-    ] = None,
-    check: Annotated[bool, flag("--check", help="Look each object up: is it there, how large, how old?")] = False,
-    all_attempts: Annotated[
-        bool, flag("--all-attempts", help="Also the XComs of earlier attempts (Airflow 3.4).")
-    ] = False,
-) -> None:
+    ] = None
+    columns: Annotated[Optional[str], flag("--columns", metavar="A,B", help="Only these fields, in this order.")] = None
+    check: Annotated[bool, flag("--check", help="Look each object up: is it there, how large, how old?")] = False
+    all_attempts: Annotated[bool, flag("--all-attempts", help="Also the XComs of earlier attempts (Airflow 3.4).")] = (
+        False
+    )
+
+    @property
+    def rows(self) -> int:
+        """The most rows to show; 0 is all."""
+        if self.limit is None:
+            return TERMINAL_LIMIT if sys.stdout.isatty() else 0
+        return min(self.limit, sys.maxsize)
+
+
+@takes(Place, Rows, Shape, Display)
+def ls(place: Place, rows: Rows, shape: Shape, display: Display) -> None:
     """List XComs: where each value is, how large its row is, and what it refers to.
 
     Reads no large value. `state` is inline, external (Airflow follows the reference), foreign (a reference that
@@ -50,20 +57,18 @@ def ls(
     from xcomctl.operations import listing
 
     selected = rows.filter(datetime.now(timezone.utc))
-    check = check or RowState.DANGLING in (rows.state or ())
+    check = shape.check or RowState.DANGLING in (rows.state or ())
     offered = listing.FIELDS if check else listing.ROW_FIELDS
-    shown = choose(columns.split(","), offered, "--columns") if columns else offered
-    if sort is not None:
-        choose([sort.removeprefix("-")], offered, "--sort")
+    columns = choose(shape.columns.split(","), offered, "--columns") if shape.columns else offered
+    if shape.sort is not None:
+        choose([shape.sort.removeprefix("-")], offered, "--sort")
     deployment = opened(place, said, databases=1)
     stores = deployment.stores if check else None
     xcoms = listing.list_xcoms(
-        deployment.catalog, selected, stores, all_attempts=all_attempts, unreadable=said.unreadable
+        deployment.catalog, selected, stores, all_attempts=shape.all_attempts, unreadable=said.unreadable
     )
-    limit = min(limit, sys.maxsize) if limit is not None else (TERMINAL_LIMIT if sys.stdout.isatty() else 0)
-    first, cut = listing.ordered(xcoms, sort, limit)
-    render.records(
-        ({name: getattr(xcom, name) for name in shown} for xcom in first), shown, display.output, display.color
-    )
+    first, cut = listing.ordered(xcoms, shape.sort, shape.rows)
+    records = ({name: getattr(xcom, name) for name in columns} for xcom in first)
+    render.records(records, columns, display.output, display.color)
     if cut():
-        said.note(f"the first {limit}; --limit 0 shows all")
+        said.note(f"the first {shape.rows}; --limit 0 shows all")

@@ -15,7 +15,6 @@ from datetime import datetime
 from enum import Enum
 from typing import Any, TypeAlias
 
-from xcomctl.backend.payload.base import visible
 from xcomctl.cli.options import Color, Output
 
 Record: TypeAlias = Mapping[str, Any]
@@ -234,4 +233,6 @@ def _readable(column: str, value: object) -> str:
         return value.strftime("%Y-%m-%d %H:%M:%S")
     if column.endswith("_bytes") and isinstance(value, int):
         return readable_size(value)
+    from xcomctl.backend.payload import visible
+
     return visible(_cell(value))

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from xcomctl.backend.payload.base import visible
 from xcomctl.cli.options import Color, Display, LogFormat
 from xcomctl.errors import XcomctlError
 from xcomctl.model import XCom
@@ -77,6 +76,8 @@ class Report:
             stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
             sys.stderr.write(json.dumps({"time": stamp, "level": level, "event": text, **facts}, default=str) + "\n")
             return
+        from xcomctl.backend.payload import visible
+
         prefix = {"error": "xcomctl: ", "warning": "warning: "}.get(level, "")
         sys.stderr.write(self._colored(level, prefix) + visible(text) + "\n")
         if facts.get("hint"):

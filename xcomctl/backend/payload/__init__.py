@@ -7,7 +7,7 @@ loaded. Hostile bytes raise `PayloadError` and nothing else.
 
 from __future__ import annotations
 
-from xcomctl.backend.payload.base import Json, PayloadError
+from xcomctl.backend.payload.base import Json, PayloadError, visible
 from xcomctl.backend.payload.codec import Decompressed, decompress
 from xcomctl.backend.payload.path import dig, path_steps
 from xcomctl.backend.payload.pickles import describe_pickle
@@ -35,4 +35,5 @@ __all__ = [
     "plain",
     "readable",
     "view",
+    "visible",
 ]
