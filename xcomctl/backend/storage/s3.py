@@ -71,7 +71,7 @@ class S3Store:
         try:
             head = self._call("look up", name, "head_object", Key=name)
         except FileNotFoundError:
-            self._require_bucket()
+            self._require_bucket(name)
             return None
         return _object(name, head["ContentLength"], head)
 
@@ -80,7 +80,7 @@ class S3Store:
         try:
             answer = self._call("read", name, "get_object", Key=name)
         except FileNotFoundError:
-            self._require_bucket()
+            self._require_bucket(name)
             raise
         body = answer["Body"]
         return streamed(self._filesystem.loop, body.read, body.close)
@@ -98,7 +98,7 @@ class S3Store:
         with_etag = self._sends_etags()
         keys = [{"Key": o.name, **({"ETag": o.version} if with_etag and o.version else {})} for o in objects]
         try:
-            answer = self._call("delete", objects[0].name, "delete_objects", Delete={"Objects": keys})
+            answer = self._call("delete", "", "delete_objects", Delete={"Objects": keys})
         except (StorageError, FileNotFoundError) as error:
             yield from (Deletion(listed, error=str(error)) for listed in objects)
             return
@@ -118,10 +118,15 @@ class S3Store:
             return Deletion(listed, changed=True) if changed else Deletion(listed, error=error.message)
         return Deletion(listed)
 
-    def _require_bucket(self) -> None:
+    def _require_bucket(self, name: str) -> None:
         """A missing object is an answer only where the bucket exists: HEAD says 404 for both."""
-        if not self._bucket_answered:
-            self.now("")
+        if self._bucket_answered:
+            return
+        try:
+            self.now(name)
+        except StorageError as error:
+            if not isinstance(error.__cause__, PermissionError):  # who is refused a look was not told "no such bucket"
+                raise
 
     def _sends_etags(self) -> bool:
         """Whether this botocore knows conditions on both kinds of delete."""
@@ -131,13 +136,14 @@ class S3Store:
         return "ETag" in batch and "IfMatch" in model.operation_model("DeleteObject").input_shape.members
 
     def _call(self, verb: str, name: str, method: str, **arguments: object) -> Answer:
-        """One request, with s3fs's own retries. A missing object is a FileNotFoundError, all else a StorageError."""
-        from botocore.exceptions import BotoCoreError, ClientError
+        """One request, with s3fs's own retries. A missing object is a FileNotFoundError, all else a StorageError.
 
+        Besides its own errors s3fs lets through those of botocore, of asyncio, and TypeError for an unknown option.
+        """
         url = f"s3://{self._bucket}/{name}"
         try:
             return cast("Answer", self._filesystem.call_s3(method, Bucket=self._bucket, **arguments))
-        except (OSError, BotoCoreError, ClientError) as error:
+        except Exception as error:
             code = _code(error)
             if isinstance(error, FileNotFoundError) and code != "NoSuchBucket" and method in OBJECT_METHODS:
                 raise FileNotFoundError(url) from error
@@ -146,7 +152,8 @@ class S3Store:
                 hint = f"does the bucket {self._bucket} exist?"
             elif isinstance(error, PermissionError):
                 hint = f"the credentials may not {verb} here"
-            raise StorageError(f"cannot {verb} {url}: {code}{': ' if code else ''}{error}", hint=hint) from error
+            reason = f"{code}: {error}" if code else str(error) or type(error).__name__
+            raise StorageError(f"cannot {verb} {url}: {reason}", hint=hint) from error
 
 
 def _code(error: BaseException) -> str:
