@@ -103,8 +103,10 @@ def test_listing_leaves_large_values_where_they_are(database: Database, world: W
         world.sql(f"ALTER TABLE {table} SET (autovacuum_enabled = false)")  # whose ANALYZE reads values too
     world.push_many(Push("d", RUN, f"t{number}", value=value) for number in range(30))
     before = _toast_blocks(world)
-    xcoms = list(opened(database).rows(EVERYTHING))
-    list(opened(database).references())
+    found = opened(database)
+    xcoms = list(found.rows(EVERYTHING))
+    list(found.references())
+    found._engine.dispose()
     assert len(xcoms) == 30 and all(xcom.size_bytes > 100_000 for xcom in xcoms)
     # Of bytes the first is looked at, to tell a pickle: that is one chunk and its index, of 300 chunks a value.
     allowed = 30 * 3 * 4 if database.label == "2.11" else 0
@@ -112,10 +114,14 @@ def test_listing_leaves_large_values_where_they_are(database: Database, world: W
 
 
 def _toast_blocks(world: World) -> int:
-    """How many blocks of large values were ever touched. Sessions report that late, so ask until it stands still."""
+    """How many blocks of large values were ever touched.
+
+    A session reports that when it ends, or up to ten seconds late: so end it, and ask until the number stands still.
+    """
     told = [-1]
     while len(told) < 3 or len(set(told[-3:])) > 1:
         time.sleep(0.4)
+        world.end_sessions()
         rows = world.sql(
             "SELECT SUM(COALESCE(toast_blks_read, 0) + COALESCE(toast_blks_hit, 0)) FROM pg_statio_user_tables"
             " WHERE relname IN ('xcom', 'xcom_v1', 'xcom_v2')"

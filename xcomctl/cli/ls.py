@@ -9,7 +9,8 @@ from typing import Annotated, Optional
 
 from xcomctl.cli import render, report
 from xcomctl.cli.opening import opened
-from xcomctl.cli.options import Display, Place, Rows, RowState, choose, flag, takes
+from xcomctl.cli.options import Display, Place, Rows, choose, flag, takes
+from xcomctl.model import State
 
 TERMINAL_LIMIT = 50
 
@@ -57,18 +58,16 @@ def ls(place: Place, rows: Rows, shape: Shape, display: Display) -> None:
     from xcomctl.operations import listing
 
     selected = rows.filter(datetime.now(timezone.utc))
-    check = shape.check or RowState.DANGLING in (rows.state or ())
+    check = shape.check or State.DANGLING in selected.states
     offered = listing.FIELDS if check else listing.ROW_FIELDS
     columns = choose(shape.columns.split(","), offered, "--columns") if shape.columns else offered
     if shape.sort is not None:
         choose([shape.sort.removeprefix("-")], offered, "--sort")
+    question = listing.Question(selected, shape.sort, shape.rows, shape.all_attempts)
     deployment = opened(place, said, databases=1)
     stores = deployment.stores if check else None
-    xcoms = listing.list_xcoms(
-        deployment.catalog, selected, stores, all_attempts=shape.all_attempts, unreadable=said.unreadable
-    )
-    first, cut = listing.ordered(xcoms, shape.sort, shape.rows)
-    records = ({name: getattr(xcom, name) for name in columns} for xcom in first)
+    found = listing.list_xcoms(deployment.catalog, question, stores, said.unreadable)
+    records = ({name: getattr(xcom, name) for name in columns} for xcom in found.xcoms)
     render.records(records, columns, display.output, display.color)
-    if cut():
+    if found.cut():
         said.note(f"the first {shape.rows}; --limit 0 shows all")

@@ -50,16 +50,6 @@ class LogFormat(str, Enum):
     JSON = "json"
 
 
-class RowState(str, Enum):
-    """The states that rows can be chosen by."""
-
-    INLINE = "inline"
-    EXTERNAL = "external"
-    FOREIGN = "foreign"
-    PICKLED = "pickled"
-    DANGLING = "dangling"
-
-
 def flag(*names: str, help: str, env: str | None = None, panel: str | None = None, **more: Any) -> Any:
     """A Typer option whose environment variable is `XCOMCTL_` and its long name, unless `env` is empty."""
     long = next(name for name in names if name.startswith("--")).split("/")[0]
@@ -172,9 +162,7 @@ class Rows:
     smaller_than: Annotated[
         Optional[str], flag("--smaller-than", metavar="SIZE", panel=_ROWS, help="Stored size at most this.")
     ] = None
-    state: Annotated[Optional[list[RowState]], flag("--state", panel=_ROWS, help="Only in this state; repeatable.")] = (
-        None
-    )
+    state: Annotated[Optional[list[State]], flag("--state", panel=_ROWS, help="Only in this state; repeatable.")] = None
 
     def filter(self, now: datetime) -> Filter:
         """The filter that these options mean at a time. Raises `UsageError` for one that cannot be read."""
@@ -192,7 +180,7 @@ class Rows:
             until=min(until) if until else None,
             larger_than=size(self.larger_than, "--larger-than") if self.larger_than else None,
             smaller_than=size(self.smaller_than, "--smaller-than") if self.smaller_than else None,
-            states=tuple(State(state.value) for state in self.state or ()),
+            states=tuple(self.state or ()),
         )
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import heapq
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import fields, replace
-from itertools import chain, islice
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, fields, replace
+from itertools import islice
 from typing import TypeVar
 
 from xcomctl.backend.reference import parse
@@ -21,49 +22,69 @@ ROW_FIELDS = tuple(name for name in FIELDS if not name.startswith("object_"))
 
 REFERENCES = (State.EXTERNAL, State.FOREIGN)
 LOOKUPS_AT_ONCE = 16
-ROWS_PER_LOOKUP = 256
 
 T = TypeVar("T")
 
 
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """The XComs that were asked for; `cut`, once they are consumed, tells whether a limit left some out."""
+
+    xcoms: Iterator[XCom]
+    cut: Callable[[], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """Which XComs, in which order (a field, descending with `-` before it; None is that of their runs), and how many.
+
+    A `limit` of 0 is all of them. `all_attempts` adds those of earlier attempts on Airflow 3.4.
+    """
+
+    selected: Filter
+    sort: str | None = None
+    limit: int = 0
+    all_attempts: bool = False
+
+    @property
+    def needs_objects(self) -> bool:
+        """Whether the answer depends on what storage says of every object, not only of those shown."""
+        by = (self.sort or "").removeprefix("-")
+        return bool(self.selected.states) or by == "state" or by.startswith("object_")
+
+
 def list_xcoms(
-    catalog: Catalog,
-    selected: Filter,
-    stores: Stores | None,
-    *,
-    all_attempts: bool = False,
-    unreadable: Callable[[XCom, XcomctlError], None],
-) -> Iterator[XCom]:
-    """The XComs that a filter means, in the order of their runs. With `stores` each object is looked up as well.
+    catalog: Catalog, question: Question, stores: Stores | None, unreadable: Callable[[XCom, XcomctlError], None]
+) -> Listing:
+    """The XComs that a question means. With `stores` each object is looked up as well, if possible only those shown.
 
     `unreadable` is told of a foreign reference whose store does not open: it says nothing about the configured one.
     """
+    selected = question.selected
     if stores is None:
-        yield from catalog.rows(selected, all_attempts=all_attempts)
-        return
+        rows = catalog.rows(selected, all_attempts=question.all_attempts)
+        return ordered(rows, question.sort, question.limit)
+    if not question.needs_objects:
+        listing = ordered(catalog.rows(selected, all_attempts=question.all_attempts), question.sort, question.limit)
+        return Listing(_checked(listing.xcoms, stores, unreadable), listing.cut)
     # Which row dangles is known only after the look, so every reference is a candidate until then.
     asked = replace(selected, states=(*selected.states, *REFERENCES)) if selected.states else selected
-    rows = catalog.rows(asked, all_attempts=all_attempts)
-    for xcom in _checked(rows, stores, unreadable):
-        if not selected.states or xcom.state in selected.states:
-            yield xcom
+    rows = _checked(catalog.rows(asked, all_attempts=question.all_attempts), stores, unreadable)
+    wanted = (xcom for xcom in rows if not selected.states or xcom.state in selected.states)
+    return ordered(wanted, question.sort, question.limit)
 
 
-def ordered(xcoms: Iterable[XCom], sort: str | None, limit: int) -> tuple[Iterator[XCom], Callable[[], bool]]:
-    """The XComs sorted by a field (descending with `-` before it) and cut after `limit`, 0 meaning all.
-
-    Also a function that tells, once they are consumed, whether any were cut off. With a limit only so many are held
-    in memory; sorting without one holds all.
-    """
+def ordered(xcoms: Iterable[XCom], sort: str | None, limit: int) -> Listing:
+    """The XComs sorted and cut. With a limit only so many are held in memory; sorting without one holds all."""
     seen = _Counted(xcoms)
     if sort is None:
-        return islice(seen, limit or None), lambda: bool(limit) and next(iter(seen), None) is not None
+        return Listing(islice(seen, limit or None), lambda: bool(limit) and next(seen, None) is not None)
     field, descending = sort.removeprefix("-"), sort.startswith("-")
     key = _sort_key(field)
     if not limit:
-        return iter(sorted(seen, key=key, reverse=descending)), lambda: False
+        return Listing(iter(sorted(seen, key=key, reverse=descending)), lambda: False)
     best = heapq.nlargest(limit, seen, key=key) if descending else heapq.nsmallest(limit, seen, key=key)
-    return iter(best), lambda: seen.count > limit
+    return Listing(iter(best), lambda: seen.count > limit)
 
 
 class _Counted(Iterator[T]):
@@ -93,12 +114,16 @@ def _sort_key(field: str) -> Callable[[XCom], tuple[bool, str | int | float]]:
     return key
 
 
-def _checked(rows: Iterator[XCom], stores: Stores, unreadable: Callable[[XCom, XcomctlError], None]) -> Iterator[XCom]:
+def _checked(rows: Iterable[XCom], stores: Stores, unreadable: Callable[[XCom, XcomctlError], None]) -> Iterator[XCom]:
     """Rows with what the store says of their objects, a few requests at a time, in their own order."""
+    pending: deque[Future[XCom]] = deque()
     with ThreadPoolExecutor(LOOKUPS_AT_ONCE) as pool:
-        for first in rows:
-            some = chain((first,), islice(rows, ROWS_PER_LOOKUP - 1))
-            yield from pool.map(lambda xcom: _looked_up(xcom, stores, unreadable), some)
+        for xcom in rows:
+            pending.append(pool.submit(_looked_up, xcom, stores, unreadable))
+            if len(pending) == LOOKUPS_AT_ONCE:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
 
 
 def _looked_up(xcom: XCom, stores: Stores, unreadable: Callable[[XCom, XcomctlError], None]) -> XCom:
