@@ -12,7 +12,7 @@ help: ## show this list
 	@sed -nE 's/^([a-z]+):.*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST)
 
 demo: .venv/.ready ## build a sandbox with a real Airflow and look around in it
-	.venv/bin/xcomctl demo $(DEMO)
+	.venv/bin/xcomctl demo --force $(DEMO)
 
 test: .venv/.ready .servers/ministack/.ready .servers/bare/.ready ## run all tests, on real databases and stores
 	.venv/bin/python -m pytest -n $(NUMBER_OF_WORKERS) --dist loadgroup $(TESTS)
