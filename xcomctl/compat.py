@@ -42,15 +42,16 @@ def airflow_option(section: str, key: str) -> str | None:
 
     Raises `MetadataError` when Airflow is missing or its configuration is broken.
     """
-    conf = _imported("airflow.configuration", lambda module: module.conf)
     try:
-        value = conf.get(section, key, fallback=None)
+        value = _imported("airflow.configuration", lambda module: module.conf.get(section, key, fallback=None))
+    except MetadataError:
+        raise
     except Exception as error:
         raise MetadataError(
-            f"Airflow's configuration of [{section}] {key} is broken: {error}",
+            f"Airflow's configuration of [{section}] {key} is broken: {_told(error)}",
             hint="run `airflow config list`",
         ) from error
-    return str(value) if value else None
+    return str(value).strip() if value else None  # what a command prints ends in a newline
 
 
 def filesystem(protocol: str, scheme: str, conn_id: str | None, options: StorageOptions) -> Any:
@@ -143,9 +144,15 @@ def _imported(module: str, use: Callable[[Any], Any]) -> Any:
             imported = importlib.import_module(module)
         except Exception as error:
             raise MetadataError(
-                f"Airflow does not start: {type(error).__name__}: {error}", hint="run `airflow version` to see why"
+                f"Airflow does not start: {_told(error)}", hint="run `airflow version` to see why"
             ) from error
         return use(imported)
+
+
+def _told(error: Exception) -> str:
+    """An error in one line, without what a command of the configuration printed, which may be a secret."""
+    first = (str(error).strip().splitlines() or [""])[0]
+    return f"{type(error).__name__}: {first.partition(' Output:')[0]}"
 
 
 @contextmanager
