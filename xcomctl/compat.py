@@ -119,7 +119,8 @@ def _require_connection(conn_id: str) -> None:
     except Exception as error:
         raise MetadataError(
             f"the Airflow connection {conn_id} cannot be resolved ({type(error).__name__})",
-            hint=f"define it: `airflow connections add {conn_id}` or AIRFLOW_CONN_{conn_id.upper()}",
+            hint=f"define it: `airflow connections add {conn_id}` or AIRFLOW_CONN_{conn_id.upper()}; "
+            "one that is there needs the fernet key that it was written with",
         ) from error
 
 

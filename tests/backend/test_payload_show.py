@@ -287,6 +287,13 @@ def test_columns_that_lost_a_value_are_an_error_and_no_crash() -> None:
             read_table(bytes(parquet))
 
 
+def test_an_index_that_counts_otherwise_keeps_its_labels(serialize: Serialize) -> None:
+    frame = pd.DataFrame({"a": [1, 2]}, index=pd.RangeIndex(5, 9, 2, name="n"))
+    table = plain(view(written(frame, serialize)))
+    assert isinstance(table, dict)
+    assert table["columns"] == ["n", "a"] and table["data"] == [{"n": 5, "a": 1}, {"n": 7, "a": 2}]
+
+
 def test_damaged_pandas_metadata_is_an_error() -> None:
     for metadata in (b"[1]", b"{", b'{"columns": [1]}', b'{"index_columns": 1}', b'{"columns": [{"field_name": "a"}]}'):
         table = pyarrow.table({"a": [1]}).replace_schema_metadata({b"pandas": metadata})

@@ -81,9 +81,10 @@ class Catalog:
         for table in self.schema.live:
             source = source_of(table, self.schema)
             whole = self._dialect.whole(source.value, table.form).label("whole")
-            where = (*_same(source, key), *_live(source, all_attempts))
+            where = (*self._same(source, key), *_live(source, all_attempts))
             for row in self._fetch(self._listing(source, whole).where(*where)):
                 found.append(StoredValue(self._xcom(row), _stored(row.whole)))
+        found = [each for each in found if _is_named(each.xcom, key)]
         if not found:
             raise NotFoundError(f"there is no XCom {key}", hint=self._what_is_there(key))
         return sorted(found, key=lambda value: value.xcom.try_number or 0)
@@ -96,7 +97,7 @@ class Catalog:
         held: list[Row[Any]] = []
         for table in self.schema.live:
             source = source_of(table, self.schema)
-            if self._fetch(self._listing(source).where(*_same(source, named)).limit(1)):
+            if self._fetch(self._listing(source).where(*self._same(source, named)).limit(1)):
                 return LATEST
             held += self._fetch(self._newest_run(source, named))
         if not held:
@@ -127,8 +128,9 @@ class Catalog:
 
     def still_referenced(self, placements: Collection[reference.Placement]) -> set[str]:
         """Of some objects the unique parts that a row under their own coordinates refers to now, in any attempt."""
-        found: set[str] = set()
-        coordinates = sorted({(p.dag_id, p.run_id, p.task_id) for p in placements})
+        unaskable = [p for p in placements if not self._dialect.can_hold(p.dag_id + p.run_id + p.task_id)]
+        found = {placement.unique for placement in unaskable}  # in doubt they are
+        coordinates = sorted({(p.dag_id, p.run_id, p.task_id) for p in placements if p not in unaskable})
         for table in self.schema.live:
             source = source_of(table, self.schema)
             for some in _chunks(coordinates, COORDINATES_PER_QUERY):
@@ -140,12 +142,13 @@ class Catalog:
         from sqlalchemy import select
 
         known: set[str] = set()
+        asked = {dag_id for dag_id in dag_ids if self._dialect.can_hold(dag_id)}
         for name in ("dag", "dag_run", "xcom", "xcom_v1"):
-            for some in _chunks(sorted(set(dag_ids) - known), COORDINATES_PER_QUERY):
+            for some in _chunks(sorted(asked - known), COORDINATES_PER_QUERY):
                 if name in self.schema.tables:
                     dag_id = clause(self.schema, name, ("dag_id",)).c.dag_id
                     known.update(row.dag_id for row in self._fetch(select(dag_id).distinct().where(dag_id.in_(some))))
-        return known & set(dag_ids)
+        return known & asked
 
     def unfinished(self, task_instance_ids: Collection[str], finished_before: datetime) -> set[str]:
         """Of some task instances those that may still write: not over, or over only since `finished_before`.
@@ -217,10 +220,19 @@ class Catalog:
         return (
             select(source.run_id.label("run_id"), started_at.label("started_at"))
             .select_from(source.rows.outerjoin(run, same_run))
-            .where(*_same(source, named, any_run=True), *_live(source, False))
+            .where(*self._same(source, named, any_run=True), *_live(source, False))
             .order_by(started_at.desc())
             .limit(1)
         )
+
+    def _same(self, source: Source, key: XComKey, *, any_run: bool = False) -> list[ColumnElement[Any]]:
+        """The condition that a row has these names, as far as the database can tell."""
+        names = ((source.dag_id, key.dag_id), (source.task_id, key.task_id), (source.key, key.key))
+        run = () if any_run else ((source.run_id, key.run_id),)
+        return [
+            source.map_index == key.map_index,
+            *(column == name for column, name in (*names, *run) if self._dialect.can_hold(name)),
+        ]
 
     def _what_is_there(self, key: XComKey) -> str:
         """A hint: the XComs of the same task and run, or where to look when there are none."""
@@ -294,14 +306,9 @@ def _live(source: Source, all_attempts: bool) -> list[ColumnElement[Any]]:
     return [] if all_attempts or source.live is None else [source.live]
 
 
-def _same(source: Source, key: XComKey, *, any_run: bool = False) -> list[ColumnElement[Any]]:
-    return [
-        source.dag_id == key.dag_id,
-        source.task_id == key.task_id,
-        source.map_index == key.map_index,
-        source.key == key.key,
-        *([] if any_run else [source.run_id == key.run_id]),
-    ]
+def _is_named(xcom: XCom, key: XComKey) -> bool:
+    """Whether a row has exactly these names: MySQL's collations leave out spaces at the end."""
+    return (xcom.dag_id, xcom.run_id, xcom.task_id, xcom.key) == (key.dag_id, key.run_id, key.task_id, key.key)
 
 
 def _chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:

@@ -43,6 +43,12 @@ class Dialect:
     whole: OfValue
     first_byte: Callable[[Column, bytes], Column]
     compares_times: bool
+    all_letters: bool
+    """Whether a column of names can be compared with any text. Airflow's are utf8mb3 on MySQL, which fails on 😀."""
+
+    def can_hold(self, name: str) -> bool:
+        """Whether a column of names may be asked for this one."""
+        return self.all_letters or all(letter <= "\uffff" for letter in name)
 
     def small_string(self, value: Column, form: Form) -> Column:
         """The value where it is a string that could be a reference, else NULL."""
@@ -95,7 +101,7 @@ def _postgresql() -> Dialect:
     def whole(value: Column, form: Form) -> Column:
         return cast(value, Text) if form is Form.JSON else value
 
-    return Dialect(size, is_string, whole, first_byte, compares_times=True)
+    return Dialect(size, is_string, whole, first_byte, compares_times=True, all_letters=True)
 
 
 def _mysql(is_mariadb: bool) -> Dialect:
@@ -116,7 +122,7 @@ def _mysql(is_mariadb: bool) -> Dialect:
     def whole(value: Column, form: Form) -> Column:
         return value
 
-    return Dialect(size, is_string, whole, first_byte, compares_times=True)
+    return Dialect(size, is_string, whole, first_byte, compares_times=True, all_letters=False)
 
 
 def _sqlite() -> Dialect:
@@ -134,4 +140,4 @@ def _sqlite() -> Dialect:
     def whole(value: Column, form: Form) -> Column:
         return value
 
-    return Dialect(size, is_string, whole, first_byte, compares_times=False)
+    return Dialect(size, is_string, whole, first_byte, compares_times=False, all_letters=True)

@@ -140,7 +140,7 @@ def _without_secret(text: str, url: URL) -> str:
 def _hint(text: str) -> str:
     """What to do about a driver's message, told by the words that the three databases use."""
     lowered = text.lower()
-    if any(word in lowered for word in ("password", "access denied", "authentication")):
+    if any(word in lowered for word in ("password", "access denied", "authentication", 'role "')):
         return "check user and password in --db or XCOMCTL_DB"
     if any(word in lowered for word in ("permission denied", "denied to user", "command denied")):
         return "the user needs SELECT on Airflow's tables"

@@ -30,7 +30,7 @@ def conditions(selected: Filter, source: Source, dialect: Dialect) -> list[Colum
             (source.task_id, selected.task_ids),
             (source.key, selected.keys),
         )
-        if patterns
+        if patterns and all(map(dialect.can_hold, patterns))
     ]
     if selected.map_index is not None:
         found.append(source.map_index == selected.map_index)

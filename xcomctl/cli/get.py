@@ -41,6 +41,11 @@ class Wanted:
     )
     all_attempts: Annotated[bool, flag("--all-attempts", help="The values of every attempt (Airflow 3.4).")] = False
 
+    @property
+    def file(self) -> Path | None:
+        """The file to write to; None is stdout, which goes by the name of `-` too."""
+        return None if self.output_file == Path("-") else self.output_file
+
 
 @takes(Place, Wanted, Display)
 def get(
@@ -78,12 +83,12 @@ def get(
         return
     fetched = [fetching.fetch(row, deployment.stores) for row in rows]
     if wanted.raw:
-        _write_raw(fetched[0].raw, wanted.output_file)
+        _write_raw(fetched[0].raw, wanted.file)
         return
     decoded = [fetching.decode(each, wanted.path) for each in fetched]
     for each, value in zip(fetched, decoded, strict=True):
         _tell(each, value, said)
-    _write(_shown(fetched, decoded, wanted, display), wanted.output_file)
+    _write(_shown(fetched, decoded, wanted, display), wanted.file)
 
 
 def _require_sense(wanted: Wanted) -> None:
@@ -120,7 +125,7 @@ def _shown(fetched: Sequence[Fetched], decoded: Sequence[Decoded], wanted: Wante
     """The values as text. Plain is JSON here: a value has no rows and columns."""
     from xcomctl.backend import payload
 
-    to_file = wanted.output_file is not None and display.output is Output.AUTO
+    to_file = wanted.file is not None and display.output is Output.AUTO
     form = Output.JSON if to_file else render.chosen(display.output)
     if form is Output.TABLE:
         return "\n".join(

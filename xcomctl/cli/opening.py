@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import logging
+import re
 import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from xcomctl.cli import report
 from xcomctl.cli.options import Place
 from xcomctl.cli.report import Report
 from xcomctl.errors import UsageError
+
+_SECRET = re.compile("key|secret|token|password|credential|connection_string|sas", re.IGNORECASE)
 
 if TYPE_CHECKING:
     from xcomctl.operations.deployment import Deployment
@@ -21,6 +25,7 @@ def opened(place: Place, said: Report, *, databases: int | None = None) -> Deplo
     if databases is not None and len(urls) > databases:
         raise UsageError("this command reads one database", hint="give --db once")
     _hush(said)
+    report.hide(_secret_options(place.storage_option or ()))
     from xcomctl import settings
     from xcomctl.operations.deployment import open_deployment
 
@@ -28,8 +33,20 @@ def opened(place: Place, said: Report, *, databases: int | None = None) -> Deplo
     deployment = open_deployment(chosen)
     for catalog in deployment.catalogs:
         said.detail(f"database {catalog}, schema of Airflow {catalog.schema.version or '(unknown)'}")
+        if catalog.schema.version is None:
+            head = catalog.schema.head or "(none)"
+            said.note(
+                f"{catalog} has the alembic head {head}, which this xcomctl does not know",
+                hint="its tables are read as they are found; gc refuses it",
+            )
     said.detail(f"base path {chosen.base_path or '(none)'}")
     return deployment
+
+
+def _secret_options(words: Sequence[str]) -> list[str]:
+    """The values of those storage options that open a door."""
+    named = (word.partition("=") for word in words)
+    return [value for name, _, value in named if _SECRET.search(name)]
 
 
 def _whole(words: Sequence[str]) -> list[str]:

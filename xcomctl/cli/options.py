@@ -247,7 +247,8 @@ def moment(text: str, now: datetime, option: str) -> datetime:
         parsed = datetime.fromisoformat(text.replace("Z", "+00:00"))
     except ValueError:
         return _ago(text, now, option)
-    return parsed.replace(tzinfo=timezone.utc) if parsed.tzinfo is None else parsed
+    # MySQL's drivers drop the zone of a parameter, so it must be UTC.
+    return parsed.replace(tzinfo=timezone.utc) if parsed.tzinfo is None else parsed.astimezone(timezone.utc)
 
 
 def _ago(text: str, now: datetime, option: str) -> datetime:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
@@ -45,7 +46,7 @@ def records(rows: Iterable[Record], columns: Sequence[str], output: Output, colo
     elif form is Output.JSONL:
         _stream(_json(row) + "\n" for row in picked)
     elif form is Output.YAML:
-        write(_yaml([_plain(row) for row in picked]))
+        _stream(_items(picked))
     elif form is Output.CSV:
         _stream(_csv(picked, columns))
     elif form is Output.PLAIN:
@@ -172,6 +173,16 @@ def _array(rows: Iterable[Record]) -> Iterator[str]:
     yield "]\n" if opened else "[]\n"
 
 
+def _items(rows: Iterable[Record]) -> Iterator[str]:
+    """The text of one YAML list, item by item."""
+    empty = True
+    for row in rows:
+        empty = False
+        yield _yaml([_plain(row)])
+    if empty:
+        yield _yaml([])
+
+
 def _csv(rows: Iterable[Record], columns: Sequence[str]) -> Iterator[str]:
     """The lines of a CSV file, its header first."""
     yield _csv_line(columns)
@@ -193,7 +204,19 @@ def _csv_cell(cell: object) -> object:
 
 
 def _json(value: object, indent: int | None = None) -> str:
-    return json.dumps(value, default=_plain, ensure_ascii=False, indent=indent)
+    """JSON that every parser reads: what JSON has no number for (NaN, Infinity) is a string of that name."""
+    try:
+        return json.dumps(value, default=_plain, ensure_ascii=False, indent=indent, allow_nan=False)
+    except ValueError:
+        return json.dumps(_finite(_plain(value)), ensure_ascii=False, indent=indent)
+
+
+def _finite(value: object) -> object:
+    if isinstance(value, float) and not math.isfinite(value):
+        return json.dumps(value)
+    if isinstance(value, Mapping):
+        return {key: _finite(inner) for key, inner in value.items()}
+    return [_finite(inner) for inner in value] if isinstance(value, list) else value
 
 
 def _yaml(value: object) -> str:

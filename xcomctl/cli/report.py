@@ -7,15 +7,18 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from urllib.parse import quote
 
 from xcomctl.cli.options import Color, Display, LogFormat
 from xcomctl.errors import XcomctlError
 from xcomctl.model import XCom
 
 TICK_SECONDS = 0.2
+SHORTEST_SECRET = 4
+"""What is shorter than that would take ordinary words with it."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,7 @@ class Report:
     def error(self, error: Exception) -> None:
         """One line of what and why, one of what to do; with `--debug` the traceback as well."""
         if self.display.debug:
-            sys.stderr.write("".join(traceback.format_exception(error)))
+            sys.stderr.write(_masked("".join(traceback.format_exception(error))))
         known = isinstance(error, XcomctlError)
         text = error.message if isinstance(error, XcomctlError) else f"{type(error).__name__}: {error}"
         hint = error.hint if isinstance(error, XcomctlError) else None
@@ -72,6 +75,8 @@ class Report:
             line.clear()
 
     def _say(self, level: str, text: str, facts: dict[str, object]) -> None:
+        facts = {name: _masked(fact) if isinstance(fact, str) else fact for name, fact in facts.items()}
+        text = _masked(text)
         if self.display.log_format is LogFormat.JSON:
             stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
             sys.stderr.write(json.dumps({"time": stamp, "level": level, "event": text, **facts}, default=str) + "\n")
@@ -90,6 +95,18 @@ class Report:
 
 
 _started = [Report()]
+_secrets: set[str] = set()
+
+
+def hide(secrets: Iterable[str]) -> None:
+    """Never show these again, not even as part of what a library says: gcsfs puts a token into its errors."""
+    _secrets.update(secret for secret in secrets if len(secret) >= SHORTEST_SECRET)
+
+
+def _masked(text: str) -> str:
+    for secret in _secrets:
+        text = text.replace(secret, "***").replace(quote(secret, safe=""), "***")
+    return text
 
 
 def start(display: Display) -> Report:

@@ -16,6 +16,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
+from xcomctl.compat import airflow_installed
 from xcomctl.demo import inside
 from xcomctl.demo.sandbox import DAG_ID, Sandbox, prepare
 from xcomctl.errors import MetadataError, XcomctlError
@@ -45,6 +46,8 @@ def build(folder: Path, *, force: bool = False) -> Iterator[Step]:
         UsageError: the folder cannot become a sandbox; nothing was changed.
         MetadataError: Airflow failed; its log is named.
     """
+    if not airflow_installed():
+        raise MetadataError("Airflow is not installed here", hint="install xcomctl beside Airflow: pip install xcomctl")
     sandbox = Sandbox.at(folder)
     prepare(sandbox, force=force)
     with _airflow_process(sandbox) as airflow:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, time, timedelta
 from itertools import islice
 from typing import Any
@@ -64,12 +64,30 @@ def _read(parquet: bytes, max_rows: int | None) -> Table:
     order = sorted(range(len(schema.names)), key=lambda position: schema.names[position] not in index)
     pandas_types = {column["field_name"]: column for column in metadata.get("columns", ())}
     fields = [schema.field(position) for position in order]
-    return Table(
+    table = Table(
         columns=tuple(_column_name(field.name, schema.names, index) for field in fields),
         dtypes=tuple(_dtype(field, pandas_types.get(field.name)) for field in fields),
         total_rows=file.metadata.num_rows,
         rows=tuple(islice(_rows(file, order, max_rows), max_rows)),
     )
+    return _with_range(table, metadata)
+
+
+def _with_range(table: Table, metadata: dict[str, Any]) -> Table:
+    """With the labels of an index that counts otherwise than from 0 on: pandas notes them, and stores no column."""
+    for index in metadata.get("index_columns", ()):
+        if not isinstance(index, dict) or index.get("kind") != "range":
+            continue
+        start, stop, step = (index.get(part) for part in ("start", "stop", "step"))
+        name = index.get("name") or "index"
+        if not (isinstance(start, int) and isinstance(stop, int) and isinstance(step, int) and step):
+            continue
+        labels = range(start, stop, step)
+        if labels == range(table.total_rows) or len(labels) != table.total_rows or name in table.columns:
+            continue
+        rows = tuple((labels[position], *row) for position, row in enumerate(table.rows))
+        return replace(table, columns=(name, *table.columns), dtypes=("int64", *table.dtypes), rows=rows)
+    return table
 
 
 def _column_name(name: str, names: list[str], index: list[str]) -> str:

@@ -152,6 +152,8 @@ class S3Store:
                 hint = f"does the bucket {self._bucket} exist?"
             elif isinstance(error, PermissionError):
                 hint = f"the credentials may not {verb} here"
+            elif isinstance(error, (TypeError, AttributeError)):
+                hint = "is there a --storage-option that s3fs does not know?"
             reason = f"{code}: {error}" if code else str(error) or type(error).__name__
             raise StorageError(f"cannot {verb} {url}: {reason}", hint=hint) from error
 
