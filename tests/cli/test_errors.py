@@ -204,7 +204,7 @@ class TestDatabase:
         scene.age(scene.leak("d"), 30)
         scene.world.sql("UPDATE alembic_version SET version_num = 'ffffffffffff'")
         before = tree(scene.raw.path)
-        assert cli("ls", *place(scene), "--columns", "reference") == Result(0, f"{url}\n".encode())
+        assert cli("ls", "-q", *place(scene), "--columns", "reference") == Result(0, f"{url}\n".encode())
         assert cli("get", "d", "r", "t", "--key", "k", *place(scene)).json == [1]
         refused = cli("gc", "--single-pass", "--max-delete", "9", "--yes", *place(scene), "-o", "json")
         assert refused.code == 5 and "unknown schema ffffffffffff" in refused.json["refusals"][0]["message"]

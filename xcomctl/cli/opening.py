@@ -13,9 +13,10 @@ from xcomctl.cli.options import Place
 from xcomctl.cli.report import Report
 from xcomctl.errors import UsageError
 
-_SECRET = re.compile("key|secret|token|password|credential|connection_string|sas", re.IGNORECASE)
+_SECRET = re.compile("secret|token|passw|credential|connection_string|sas|.key", re.IGNORECASE)
 
 if TYPE_CHECKING:
+    from xcomctl.catalog import Catalog
     from xcomctl.operations.deployment import Deployment
 
 
@@ -33,14 +34,20 @@ def opened(place: Place, said: Report, *, databases: int | None = None) -> Deplo
     deployment = open_deployment(chosen)
     for catalog in deployment.catalogs:
         said.detail(f"database {catalog}, schema of Airflow {catalog.schema.version or '(unknown)'}")
-        if catalog.schema.version is None:
-            head = catalog.schema.head or "(none)"
-            said.note(
-                f"{catalog} has the alembic head {head}, which this xcomctl does not know",
-                hint="its tables are read as they are found; gc refuses it",
-            )
     said.detail(f"base path {chosen.base_path or '(none)'}")
+    if databases is not None:
+        _tell_unknown_head(deployment.catalog, said)
     return deployment
+
+
+def _tell_unknown_head(catalog: Catalog, said: Report) -> None:
+    """Reading goes by the tables, whatever their version; gc has a gate for it."""
+    if catalog.schema.version is None:
+        head = catalog.schema.head or "(none)"
+        said.note(
+            f"{catalog} has the alembic head {head}, which this xcomctl does not know",
+            hint="its tables are read as they are found; gc refuses it",
+        )
 
 
 def _secret_options(words: Sequence[str]) -> list[str]:

@@ -112,6 +112,7 @@ def _masked(text: str) -> str:
 def start(display: Display) -> Report:
     """The report of the command that runs, as its options want it; `main` finds it there when the command fails."""
     _started[0] = Report(display)
+    _secrets.clear()
     return _started[0]
 
 
