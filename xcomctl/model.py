@@ -82,6 +82,10 @@ class Deletion:
     error: str | None = None
     changed: bool = False
     """The object is another than the one that was listed, so it was kept."""
+    vanished: bool = False
+    """There was no such object any more."""
+    unknown: bool = False
+    """With an error: the store may have deleted it all the same, and its answer was lost."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ BASE = parse_base("s3://conn@bucket/xcom")
 assert BASE is not None
 
 ids = st.text(string.ascii_letters + string.digits + "_-.é", min_size=1, max_size=20).filter(
-    lambda text: text not in (".", "..")
+    lambda text: text not in (".", "..") and not text.lstrip("-").isdecimal()
 )
 run_ids = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=30).filter(
     lambda text: text.strip("/") == text and "//" not in text and not {".", ".."} & set(text.split("/"))
@@ -134,6 +134,10 @@ def test_keys_are_taken_as_they_are():
         f"dag/run/task/{LEAF}.txt",
         f"dag/task/{LEAF}",
         f"dag/run//{LEAF}",
+        f"dag/run/task/-1/{LEAF}",
+        f"dag/run/task/12/{LEAF}",
+        f"dag/run\0/task/{LEAF}",
+        f"dag/run\udcff/task/{LEAF}",
         f"dag/run/task/{LEAF.upper()}",
         "dag/run/task/01a1f6c0-a793-7d39-a4ab-95bb3ef80dcf",
         f"dag/run/task/{ATTEMPT}/return_value",

@@ -102,7 +102,7 @@ class TestCommandLine:
             ("ftp://host/xcom", "has the unknown scheme ftp://", "known are s3, "),
             ("s3:///xcom", "names no bucket", "write s3://bucket/prefix"),
             ("s3://", "names no bucket", "write s3://bucket/prefix"),
-            ("file://data/xcom", "is not an absolute path", "three slashes"),
+            ("file://data/xcom", "is not the absolute path of a folder", "three slashes"),
         ],
     )
     def test_a_base_path_that_is_none(self, cli: Run, base, says, hint):

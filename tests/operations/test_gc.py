@@ -62,6 +62,7 @@ def test_orphans_go_and_all_else_stays(scene: Scene):
         "deletable": 2,
         "deleted": 2,
         "revived": 0,
+        "vanished": 0,
     }
     assert account.tallies["deleted"].bytes == 6
     assert account.exit_code is ExitCode.OK and account.failures == []

@@ -109,8 +109,24 @@ class Catalog:
         return self._references(self.schema.roots)
 
     def archived_references(self) -> Iterator[set[str]]:
-        """The same of the archives. To be read after the others, since rows move from those to these."""
+        """The same of the archives. To be read after the others, since rows move from those to these.
+
+        The tables are looked at anew: `airflow db clean` may have made one since.
+        """
+        self.schema = inspect_schema(self._engine, self.schema.namespace)
         return self._references(self.schema.archives)
+
+    def is_replica(self) -> bool:
+        """Whether this is a copy that may lag behind: a PostgreSQL standby, a read-only MySQL."""
+        questions = {"postgresql": "SELECT pg_is_in_recovery()", "mysql": "SELECT @@global.read_only"}
+        question = questions.get(self._engine.dialect.name)
+        return question is not None and bool(self._scalar(question))
+
+    def now(self) -> datetime | None:
+        """The time by the database's clock; None for SQLite, which has none of its own."""
+        questions = {"postgresql": "SELECT clock_timestamp()", "mysql": "SELECT UTC_TIMESTAMP(6)"}
+        question = questions.get(self._engine.dialect.name)
+        return _utc(self._scalar(question)) if question is not None else None
 
     def _references(self, tables: Sequence[Table]) -> Iterator[set[str]]:
         from sqlalchemy import select
@@ -118,7 +134,7 @@ class Catalog:
         for table in tables:
             page = next((name for name in ("dag_run_id", "id") if name in table.columns), None)
             x = clause(self.schema, table.name, (*([page] if page else []), "value"), alias="x")
-            root = self._dialect.small_root(x.c.value, table.form)
+            root = self._dialect.small_mention(x.c.value, table.form)
             query = select(root.label("root")).select_from(x).where(root.is_not(None))
             indexed = page if table in self.schema.live else None
             for row in self._pages(x.c[indexed], x, query, ()) if indexed else self._stream(query):
@@ -248,7 +264,7 @@ class Catalog:
     def _unique_parts(self, source: Source, coordinates: Sequence[tuple[str, str, str]]) -> Iterator[str]:
         from sqlalchemy import select, tuple_
 
-        root = self._dialect.small_root(source.value, source.table.form)
+        root = self._dialect.small_mention(source.value, source.table.form)
         here = tuple_(source.dag_id, source.run_id, source.task_id).in_(list(coordinates))
         for row in self._fetch(select(root.label("root")).select_from(source.rows).where(here, root.is_not(None))):
             yield from _referred(row.root)
@@ -296,6 +312,10 @@ class Catalog:
             streaming = connection.execution_options(stream_results=True, max_row_buffer=ROWS_PER_FETCH)
             yield from streaming.execute(query).yield_per(ROWS_PER_FETCH)
 
+    def _scalar(self, statement: str) -> Any:
+        with connected(self._engine) as connection:
+            return connection.exec_driver_sql(statement).scalar()
+
     def _fetch(self, query: Select[Any]) -> Sequence[Row[Any]]:
         """The few rows of one statement."""
         with connected(self._engine) as connection:
@@ -322,10 +342,10 @@ def _decoded(stored: Any) -> str:
 
 
 def _referred(stored: Any) -> set[str]:
-    """The unique parts of the objects that a small value refers to. A pickle is searched as text, never loaded."""
+    """The unique parts of the objects that a small value mentions. A pickle is searched as text, never loaded."""
     text = _decoded(stored)
     unwrapped = reference.unwrap(text)
-    return reference.mentioned(unwrapped[0] if unwrapped else text)
+    return reference.mentioned(text) | (reference.mentioned(unwrapped[0]) if unwrapped else set())
 
 
 def _stored(value: Any) -> str | bytes | None:

@@ -24,9 +24,12 @@ PostgreSQL table took 6 times as long, since the large ones lie out of line, com
 """
 
 GUARD_ESCAPED_BYTES = 24 * 1024
-"""The same for bytes, whose size is known exactly, and where Airflow 2 spells a two-byte letter in six."""
+"""The same where the text is stored as it was written, and JSON may spell a two-byte letter in six."""
 
 PICKLE = b"\x80"
+MENTIONS = ("%-4___-____-____________%", "%ti-________-____-____-____-____________/%")
+"""What LIKE finds in a value that holds the end of a reference: a uuid4, or the folder of an attempt. Both are plain
+ASCII, which JSON never escapes, so a broken, pickled or nested value shows them as well."""
 
 if TYPE_CHECKING:
     Column = ColumnElement[Any]
@@ -36,12 +39,14 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, slots=True)
 class Dialect:
     """`size` is the stored size in bytes, `is_string` whether a small value is a JSON string, `whole` what to select
-    to get a value's text or bytes, `first_byte` compares a value's first byte."""
+    to get a value's text or bytes, `first_byte` compares a value's first byte, `contains` is LIKE on its text."""
 
     size: OfValue
     is_string: OfValue
     whole: OfValue
     first_byte: Callable[[Column, bytes], Column]
+    contains: Callable[[Column, Form, str], Column]
+    stores_json_parsed: bool
     compares_times: bool
     all_letters: bool
     """Whether a column of names can be compared with any text. Airflow's are utf8mb3 on MySQL, which fails on 😀."""
@@ -52,20 +57,19 @@ class Dialect:
 
     def small_string(self, value: Column, form: Form) -> Column:
         """The value where it is a string that could be a reference, else NULL."""
+        return self._small(value, form, self.is_string(value, form))
+
+    def small_mention(self, value: Column, form: Form) -> Column:
+        """The value, of whatever form, where it may mention an object of an XCom backend by its name, else NULL."""
+        from sqlalchemy import or_
+
+        return self._small(value, form, or_(*(self.contains(value, form, each) for each in MENTIONS)))
+
+    def _small(self, value: Column, form: Form, condition: Column) -> Column:
         from sqlalchemy import case
 
-        guard = GUARD_ESCAPED_BYTES if form is Form.BYTES else GUARD_BYTES
-        looked_into = case((self.is_string(value, form), self.whole(value, form)))
-        return case((self.size(value, form) <= guard, looked_into))
-
-    def small_root(self, value: Column, form: Form) -> Column:
-        """The value where it could keep an object alive: a small string, or a small pickle, else NULL."""
-        from sqlalchemy import case, or_
-
-        if form is not Form.BYTES:
-            return self.small_string(value, form)
-        could_refer = or_(self.is_string(value, form), self.is_pickle(value, form))
-        return case((self.size(value, form) <= GUARD_ESCAPED_BYTES, case((could_refer, self.whole(value, form)))))
+        guard = GUARD_BYTES if self.stores_json_parsed and form is Form.JSON else GUARD_ESCAPED_BYTES
+        return case((self.size(value, form) <= guard, case((condition, self.whole(value, form)))))
 
     def is_pickle(self, value: Column, form: Form) -> Column:
         """Whether the value is a pickle: only bytes can be, and Python's pickles of protocol 2 on start with 0x80."""
@@ -101,7 +105,10 @@ def _postgresql() -> Dialect:
     def whole(value: Column, form: Form) -> Column:
         return cast(value, Text) if form is Form.JSON else value
 
-    return Dialect(size, is_string, whole, first_byte, compares_times=True, all_letters=True)
+    def contains(value: Column, form: Form, pattern: str) -> Column:
+        return (func.encode(value, "escape") if form is Form.BYTES else whole(value, form)).like(pattern)
+
+    return Dialect(size, is_string, whole, first_byte, contains, True, compares_times=True, all_letters=True)
 
 
 def _mysql(is_mariadb: bool) -> Dialect:
@@ -122,11 +129,14 @@ def _mysql(is_mariadb: bool) -> Dialect:
     def whole(value: Column, form: Form) -> Column:
         return value
 
-    return Dialect(size, is_string, whole, first_byte, compares_times=True, all_letters=False)
+    def contains(value: Column, form: Form, pattern: str) -> Column:
+        return value.like(pattern)
+
+    return Dialect(size, is_string, whole, first_byte, contains, False, compares_times=True, all_letters=False)
 
 
 def _sqlite() -> Dialect:
-    from sqlalchemy import LargeBinary, cast, func, literal
+    from sqlalchemy import LargeBinary, Text, cast, func, literal
 
     def size(value: Column, form: Form) -> Column:
         return func.length(cast(value, LargeBinary))
@@ -140,4 +150,11 @@ def _sqlite() -> Dialect:
     def whole(value: Column, form: Form) -> Column:
         return value
 
-    return Dialect(size, is_string, whole, first_byte, compares_times=False, all_letters=True)
+    def contains(value: Column, form: Form, pattern: str) -> Column:
+        if form is not Form.BYTES:
+            return cast(value, Text).like(pattern)
+        # A pickle may hold zero bytes, at which SQLite takes a text for ended: so the bytes are compared in digits.
+        digits = {"%": "%", "_": "__"}
+        return func.hex(value).like("".join(digits.get(letter, f"{ord(letter):02X}") for letter in pattern))
+
+    return Dialect(size, is_string, whole, first_byte, contains, False, compares_times=False, all_letters=True)

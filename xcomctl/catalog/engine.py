@@ -123,7 +123,10 @@ def _connect_arguments(url: URL) -> dict[str, object]:
         return {"timeout": CONNECT_SECONDS}
     if url.drivername.endswith(("pg8000", "mysqlconnector")):
         return {}
-    return {"connect_timeout": CONNECT_SECONDS} if "connect_timeout" not in url.query else {}
+    arguments: dict[str, object] = {"connect_timeout": CONNECT_SECONDS} if "connect_timeout" not in url.query else {}
+    if url.drivername.endswith(("mysqldb", "pymysql")):
+        arguments["init_command"] = "SET time_zone = '+00:00'"  # as Airflow does: its times are in UTC
+    return arguments
 
 
 def _first_line(error: object) -> str:

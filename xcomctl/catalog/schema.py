@@ -76,6 +76,15 @@ class Schema:
         return HEADS.get(self.head or "")
 
     @property
+    def missing(self) -> tuple[str, ...]:
+        """Tables that this version of Airflow has, and that are not there, or that this user may not see on MySQL."""
+        version = tuple(int(part) for part in (self.version or "0").split("."))
+        expected = {"xcom_v1", "xcom_v2"} if version >= (3, 4) or self.has_attempts else {"xcom"}
+        if version >= (3, 3):
+            expected |= set(STATE_STORES)
+        return tuple(sorted(expected - self.tables))
+
+    @property
     def has_attempts(self) -> bool:
         """Whether every attempt of a task keeps its own XComs (Airflow 3.4)."""
         return any(table.name == "xcom_v2" for table in self.live)

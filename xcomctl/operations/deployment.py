@@ -58,7 +58,10 @@ def _catalogs(urls: Sequence[str], db_schema: str | None, base: Address | None) 
 
 def _base(settings: Settings) -> Address:
     text = settings.base_path or ""
-    return parse_base(text) or _reject(text, settings.base_path_source)
+    base = parse_base(text)
+    if base is None or (base.location.scheme == "file" and base.location.name == "/"):
+        return _reject(text, settings.base_path_source)
+    return base
 
 
 def _reject(text: str, source: str) -> Address:
@@ -73,5 +76,5 @@ def _reject(text: str, source: str) -> Address:
     if scheme.lower() not in CANONICAL_SCHEMES:
         raise error(f"{source} has the unknown scheme {scheme}://", hint=f"known are {', '.join(CANONICAL_SCHEMES)}")
     if CANONICAL_SCHEMES[scheme.lower()] == "file":
-        raise error(f"{source} {text!r} is not an absolute path", hint="three slashes: file:///folder")
+        raise error(f"{source} {text!r} is not the absolute path of a folder", hint="three slashes: file:///folder")
     raise error(f"{source} {text!r} names no bucket", hint=f"write {scheme}://bucket/prefix")

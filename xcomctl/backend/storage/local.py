@@ -89,10 +89,11 @@ class LocalStore:
             current = self.stat(listed.name)
             if current is not None and current.version != listed.version:
                 return Deletion(listed, changed=True)
-            if current is not None:
-                os.unlink(listed.name)
+            if current is None:
+                return Deletion(listed, vanished=True)
+            os.unlink(listed.name)
         except FileNotFoundError:
-            pass  # gone is what was wanted
+            return Deletion(listed, vanished=True)
         except OSError as error:
             return Deletion(listed, error=error.strerror or str(error))
         except StorageError as error:

@@ -100,7 +100,8 @@ class S3Store:
         try:
             answer = self._call("delete", "", "delete_objects", Delete={"Objects": keys})
         except (StorageError, FileNotFoundError) as error:
-            yield from (Deletion(listed, error=str(error)) for listed in objects)
+            unknown = not isinstance(error.__cause__, PermissionError)
+            yield from (Deletion(listed, error=str(error), unknown=unknown) for listed in objects)
             return
         gone = {entry["Key"] for entry in answer.get("Deleted", ())}
         failed = {entry["Key"]: entry for entry in answer.get("Errors", ())}
@@ -112,7 +113,7 @@ class S3Store:
         try:
             self._call("delete", listed.name, "delete_object", Key=listed.name, **condition)
         except FileNotFoundError:
-            return Deletion(listed)
+            return Deletion(listed, vanished=True)
         except StorageError as error:
             changed = error.__cause__ is not None and _code(error.__cause__) in CHANGED
             return Deletion(listed, changed=True) if changed else Deletion(listed, error=error.message)
@@ -172,7 +173,7 @@ def _outcome(listed: StoredObject, gone: bool, failure: Mapping[str, str] | None
     if failure is not None and failure.get("Code") in CHANGED:
         return Deletion(listed, changed=True)
     if failure is not None and failure.get("Code") == "NoSuchKey":
-        return Deletion(listed)  # gone is what was wanted, though its ETag can no longer be compared
+        return Deletion(listed, vanished=True)
     if failure is not None:
         return Deletion(listed, error=f"{failure.get('Code')}: {failure.get('Message')}")
     return Deletion(listed) if gone else Deletion(listed, error="the store did not say what became of it")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from datetime import datetime, timedelta, timezone
 
 from xcomctl.backend.reference import Address, Placement, place
 from xcomctl.backend.storage import Store
@@ -16,6 +17,8 @@ from xcomctl.catalog.selection import is_like
 from xcomctl.model import StoredObject
 from xcomctl.operations.gc.evidence import Evidence, doubt_of, live_and_archived, watched
 from xcomctl.operations.gc.terms import Fate, Gate, Plan, Refusal, Rules, Tally, Watch
+
+CLOCK_TOLERANCE = timedelta(minutes=5)
 
 
 def make_plan(
@@ -69,7 +72,8 @@ def _chosen(dag_id: str, rules: Rules) -> bool:
 
 
 def _refusals(plan: Plan, catalogs: Sequence[Catalog], store: Store) -> Iterator[Refusal]:
-    found = [*_schema_refusals(catalogs), *_plausibility_refusals(plan)]
+    now = store.now(plan.base.location.folder)
+    found = [*_schema_refusals(catalogs), *_server_refusals(catalogs, now), *_plausibility_refusals(plan)]
     if not store.deletes and not plan.rules.dry_run:
         scheme = plan.base.location.scheme
         found.append(Refusal(Gate.STORE_KIND, f"gc deletes on S3, GCS and local files, not on {scheme}://"))
@@ -82,8 +86,24 @@ def _schema_refusals(catalogs: Sequence[Catalog]) -> Iterator[Refusal]:
         if schema.unknown:
             message = f"{catalog} has tables that may hold references: {', '.join(schema.unknown)}"
             yield Refusal(Gate.UNKNOWN_TABLE, message)
+        if schema.missing:
+            message = f"{catalog} lacks {', '.join(schema.missing)}, or this user may not see it"
+            yield Refusal(Gate.MISSING_TABLE, message)
         if schema.version is None:
             yield Refusal(Gate.UNKNOWN_HEAD, f"{catalog} has the unknown schema {schema.head or '(no alembic head)'}")
+
+
+def _server_refusals(catalogs: Sequence[Catalog], now: datetime) -> Iterator[Refusal]:
+    """A copy may lack the newest rows, and with a wrong clock somewhere no age can be told."""
+    clocks = {"this machine": datetime.now(timezone.utc)}
+    for catalog in catalogs:
+        if catalog.is_replica():
+            yield Refusal(Gate.REPLICA, f"{catalog} is a replica, which may lack the newest rows")
+        told = catalog.now()
+        clocks |= {str(catalog): told} if told is not None else {}
+    for name, clock in clocks.items():
+        if abs(clock - now) > CLOCK_TOLERANCE:
+            yield Refusal(Gate.CLOCK, f"the clocks of {name} and of the store differ: {clock} and {now}")
 
 
 def _plausibility_refusals(plan: Plan) -> Iterator[Refusal]:

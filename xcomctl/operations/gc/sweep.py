@@ -33,6 +33,8 @@ class Account:
     operation_id: str
     deleted: Tally = NOTHING
     revived: Tally = NOTHING
+    vanished: Tally = NOTHING
+    perhaps_changed: bool = False
     failures: list[dict[str, str]] = field(default_factory=list)
 
     def enter(self, outcome: Deletion) -> None:
@@ -40,6 +42,9 @@ class Account:
         if outcome.error is not None:
             url = replace(self.plan.base.location, name=outcome.object.name).url
             self.failures.append({"code": "delete_failed", "url": url, "message": outcome.error})
+            self.perhaps_changed |= outcome.unknown
+        elif outcome.vanished:
+            self.vanished += Tally.of(outcome.object)
         elif outcome.changed:
             self.revived += Tally.of(outcome.object)
         else:
@@ -55,7 +60,7 @@ class Account:
         if self.plan.refusals:
             return ExitCode.REFUSED
         if self.failures:
-            return ExitCode.PARTIAL if self.deleted.count else ExitCode.STORAGE
+            return ExitCode.PARTIAL if self.deleted.count or self.perhaps_changed else ExitCode.STORAGE
         return ExitCode.OK
 
     @property
@@ -70,6 +75,7 @@ class Account:
             "deletable": Tally.of(*self.plan.deletable),
             "deleted": self.deleted,
             "revived": self.revived,
+            "vanished": self.vanished,
         }
 
     def document(self) -> dict[str, object]:

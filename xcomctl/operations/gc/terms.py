@@ -21,6 +21,9 @@ class Gate(str, Enum):
 
     UNKNOWN_TABLE = "unknown-table"
     UNKNOWN_HEAD = "unknown-head"
+    MISSING_TABLE = "missing-table"
+    REPLICA = "replica"
+    CLOCK = "clock"
     EMPTY_ROOTS = "empty-roots"
     NO_OVERLAP = "no-overlap"
     MAX_DELETE = "max-delete"
