@@ -252,7 +252,9 @@ def test_a_refusal_is_5_with_a_report_and_is_lifted_by_its_name(cli: Run, leaky:
 
 
 def test_an_unknown_gate_is_told_the_known_ones(cli: Run):
-    gates = "unknown-table, unknown-head, missing-table, replica, clock, empty-roots, no-overlap, max-delete, store-kind"
+    gates = (
+        "unknown-table, unknown-head, missing-table, replica, clock, empty-roots, no-overlap, max-delete, store-kind"
+    )
     cli("gc", "-n", "--db", "sqlite:////nonexistent", "--allow", "all").failed(2, "--allow: there is no 'all'", gates)
 
 
