@@ -6,7 +6,7 @@ Sizes are bytes, times are aware datetimes in UTC, `map_index` is -1 for a task 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from enum import Enum
 from typing import TypeAlias
 
@@ -104,6 +104,3 @@ class Filter:
     larger_than: int | None = None
     smaller_than: int | None = None
     states: tuple[State, ...] = ()
-
-
-DAY = timedelta(days=1)

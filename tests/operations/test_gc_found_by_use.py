@@ -9,12 +9,14 @@ from uuid import uuid4
 
 import pytest
 
-from tests.lab import s3
+from tests import schemas
+from tests.lab import postgres, s3
 from tests.lab.database import Database
 from tests.lab.folder import Folder
 from tests.lab.world import World
-from tests.operations.scene import AT_ONCE, Scene
+from tests.operations.scene import AT_ONCE, BASE_FOLDER, Scene
 from xcomctl.backend.storage.local import LocalStore
+from xcomctl.catalog import open_catalog
 from xcomctl.errors import ExitCode
 from xcomctl.model import Deletion
 from xcomctl.operations.gc import Account, Gate, make_plan, run
@@ -124,15 +126,66 @@ def test_a_table_that_should_be_there_is_missed(scene: Scene):
     assert scene.urls() == before
 
 
-@pytest.mark.databases("mysql-3.3")
-def test_a_replica_is_refused(scene: Scene):
-    scene.push("d")
+def test_a_replica_is_refused(store: Folder):
+    """A standby may lack the newest rows."""
+    orphan = f"{BASE_FOLDER}/d/r/t/{uuid4()}"
+    store.put(orphan)
+
+    def prepare(url: str) -> None:
+        schemas.load(url, "3.3")
+        database = Database(url, "postgresql", "3.3")
+        with World(database) as world:
+            Scene(database, world, store).push("d")
+        catalog = open_catalog(url, None, None)
+        assert not catalog.is_replica()
+
+    with postgres.standby(prepare) as server:
+        database = Database(server.url, "postgresql", "3.3")
+        with World(database) as world:
+            scene = Scene(database, world, store)
+            account = scene.collect()
+    assert [refusal.gate for refusal in account.plan.refusals] == [Gate.REPLICA]
+    assert account.exit_code is ExitCode.REFUSED and orphan in store.keys(BASE_FOLDER)
+
+
+@pytest.mark.databases("sqlite-3.3", "postgresql-3.3", "mysql-3.3", "sqlite-3.4")
+@pytest.mark.parametrize("cleaned", ["task_state_store", "asset_state_store"])
+def test_what_db_clean_archives_of_the_state_stores_keeps_its_objects(scene: Scene, cleaned: str):
+    live, state = scene.push("d"), scene.leak("d")
+    if cleaned == "task_state_store":
+        scene.world.task_state("d", "r", "t", "k", json.dumps(state))
+    else:
+        scene.world.asset_state("a", "k", state)
+    scene.world.sql(f"CREATE TABLE _airflow_deleted__{cleaned}__20260203040506 AS SELECT * FROM {cleaned}")
+    scene.world.sql(f"DELETE FROM {cleaned}")
     scene.leak("d")
-    assert not scene.catalog.is_replica()
-    catalog = scene.catalog
-    catalog.is_replica = lambda: True  # no second server runs here: that a real one is told apart is not shown
-    plan = make_plan([catalog], scene.store, scene.base, AT_ONCE)
-    assert [refusal.gate for refusal in plan.refusals] == [Gate.REPLICA]
+    account = scene.collect()
+    assert scene.urls() == {live, state} and account.tallies["archived"].count == 1
+
+
+@pytest.mark.databases("*-2.11")
+def test_an_archived_pickle_keeps_its_object(scene: Scene):
+    """On SQLite an archive has lost the type of its columns, and a pickle may hold zero bytes."""
+    pickled = {scene.leak("d", f"r{protocol}") for protocol in range(6)}
+    for protocol, url in enumerate(sorted(pickled)):
+        scene.world.push("d", f"p{protocol}", "t", value=pickle.dumps({"a": [url]}, protocol=protocol))
+    assert scene.world.db_clean()
+    live = scene.push("d", "later")
+    scene.leak("d")
+    scene.collect()
+    assert scene.urls() == {live} | pickled
+
+
+@pytest.mark.databases("sqlite-3.3-upgraded", "postgresql-3.3-upgraded")
+def test_the_archive_of_an_archive_keeps_its_objects(scene: Scene):
+    """`airflow db clean` archives `_xcom_archive` too, under a name with three underscores."""
+    live, pickled = scene.push("d"), scene.leak("d")
+    scene.world.archive_pickle("d", "r", "t", pickle.dumps(pickled))
+    scene.world.sql("CREATE TABLE _airflow_deleted___xcom_archive__20260203040506 AS SELECT * FROM _xcom_archive")
+    scene.world.sql("DELETE FROM _xcom_archive")
+    scene.leak("d")
+    account = scene.collect()
+    assert account.plan.refusals == () and scene.urls() == {live, pickled}
 
 
 @pytest.mark.databases("sqlite-3.3", "postgresql-3.3", "mysql-3.3")

@@ -31,7 +31,9 @@ HEADS = {
 
 LIVE = ("xcom", "xcom_v1", "xcom_v2")
 STATE_STORES = ("task_state_store", "asset_state_store")
-_ARCHIVE = re.compile(r"_airflow_deleted__xcom(?:_v1|_v2)?__.+|_xcom_archive")
+_ARCHIVE = re.compile(
+    r"_airflow_deleted__(?:xcom|xcom_v1|xcom_v2|_xcom_archive|task_state_store|asset_state_store)__.+|_xcom_archive"
+)
 
 
 class Form(Enum):
@@ -55,9 +57,9 @@ class Table:
 class Schema:
     """Where one database keeps references.
 
-    `live` are the tables that Airflow reads, newest first; `archives` what `airflow db clean` and the upgrade to 3.0
-    left behind; `unknown` the names that look like XCom tables and are none of these. `dag_run` and `task_instance`
-    are the columns of those tables, empty when they are missing.
+    `live` are the tables that Airflow reads, newest first; `archives` what `airflow db clean` of any of these tables
+    and the upgrade to 3.0 left behind; `unknown` the names that look like XCom tables and are none of these. `dag_run`
+    and `task_instance` are the columns of those tables, empty when they are missing.
     """
 
     namespace: str | None
@@ -135,7 +137,8 @@ def _table(inspector: Inspector, namespace: str | None, name: str) -> Table:
     if "value" not in columns:
         raise MetadataError(f"the table {name} has no column `value`", hint="check --db and --db-schema")
     as_stored = Form.BYTES if _holds_bytes(columns["value"]) else Form.JSON
-    return Table(name, frozenset(columns), Form.TEXT if name in STATE_STORES else as_stored)
+    holds_states = any(state_store in name for state_store in STATE_STORES)
+    return Table(name, frozenset(columns), Form.TEXT if holds_states else as_stored)
 
 
 def _holds_bytes(column_type: object) -> bool:
