@@ -78,10 +78,6 @@ class World:
     def __exit__(self, *_: object) -> None:
         self._tables.engine.dispose()
 
-    def end_sessions(self) -> None:
-        """Leave the server; the next statement comes back to it."""
-        self._tables.engine.dispose()
-
     def sql(self, statement: str, **values: object) -> list[tuple[object, ...]]:
         """Run one statement, with `:name` for its values, and commit; its rows, if it has any."""
         with self._tables.engine.begin() as connection:
