@@ -23,6 +23,7 @@ class ExitCode(IntEnum):
     STORAGE = 12
     INTERRUPTED = 130
     BROKEN_PIPE = 141
+    TERMINATED = 143
 
 
 class XcomctlError(Exception):
@@ -62,3 +63,13 @@ class StorageError(XcomctlError):
     """Object storage cannot be reached, refused, or holds something unreadable."""
 
     exit_code = ExitCode.STORAGE
+
+
+class NoFolderError(StorageError):
+    """A folder of local files is not there. Buckets have no folders, so there an empty listing says the same."""
+
+
+class LockedError(XcomctlError):
+    """Another run holds the lease, or has taken this run's away before it changed anything."""
+
+    exit_code = ExitCode.LOCKED

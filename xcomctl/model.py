@@ -74,6 +74,27 @@ class StoredObject:
     version: str | None = None
 
 
+class WayBack(str, Enum):
+    """What a store offers to bring a removed object back with. The values are what users see."""
+
+    VERSIONS = "versions"
+    """A delete hides the object behind a marker; its bytes are paid for until noncurrent versions expire."""
+    SOFT_DELETE = "soft-delete"
+    """The bucket itself keeps what was deleted for some days."""
+    TRASH = "trash"
+    """A copy in another folder of the same bucket, made before the delete."""
+    RENAME = "rename"
+    """The file moves to another folder of the same file system."""
+
+
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """One object to remove, and the name that its copy gets where the way back is a copy."""
+
+    object: StoredObject
+    kept_as: str
+
+
 @dataclass(frozen=True, slots=True)
 class Deletion:
     """What became of one object that was to be deleted. `error` is None when it is gone."""
@@ -86,6 +107,73 @@ class Deletion:
     """There was no such object any more."""
     unknown: bool = False
     """With an error: the store may have deleted it all the same, and its answer was lost."""
+    handle: str | None = None
+    """What the store calls this removal: the version id of a delete marker."""
+
+
+class Outcome(str, Enum):
+    """What became of one object that was to come back."""
+
+    RESTORED = "restored"
+    OCCUPIED = "occupied"
+    """There is an object of that name: it is never written over."""
+    MISSING = "missing"
+    """Neither the object nor what was kept of it is there any more."""
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What is known of an object that was removed: where it was, as what, and what brings it back.
+
+    `handle` is None when the answer to its removal was lost.
+    """
+
+    object: StoredObject
+    way: WayBack
+    kept_as: str
+    handle: str | None = None
+
+    @property
+    def is_copy(self) -> bool:
+        """Whether it lies in the trash; else the store itself keeps it."""
+        return self.way in (WayBack.TRASH, WayBack.RENAME)
+
+
+@dataclass(frozen=True, slots=True)
+class Return:
+    """What became of one object that was to come back; `message` says why it failed."""
+
+    kept: Kept
+    outcome: Outcome
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Epoch:
+    """Which database this is, and how far it has come. A number is None where it is not told.
+
+    `position` is PostgreSQL's place in its log, which only grows. Elsewhere the newest run and log entry tell: one of
+    them may go back because it was deleted, not both.
+    """
+
+    database: str
+    position: int | None = None
+    newest_run: int | None = None
+    newest_log: int | None = None
+
+    def is_behind(self, earlier: Epoch) -> bool:
+        """Whether this was seen before `earlier`, though later: the database was put back."""
+        if self.position is not None and earlier.position is not None and self.position < earlier.position:
+            return True
+        pairs = ((self.newest_run, earlier.newest_run), (self.newest_log, earlier.newest_log))
+        return all(before is not None and (now or 0) < before for now, before in pairs)
+
+    @property
+    def progress(self) -> str:
+        """How far, in words."""
+        where = f"log position {self.position}, " if self.position is not None else ""
+        return f"{where}dag_run {self.newest_run}, log {self.newest_log}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from xcomctl.errors import MetadataError, UsageError
 from xcomctl.model import StorageOptions
 
 BASE_PATH_ENV = "AIRFLOW__COMMON_IO__XCOM_OBJECTSTORAGE_PATH"
+STATE_STORE_ENV = "AIRFLOW__COMMON_IO__STATE_STORE_OBJECTSTORAGE_PATH"
 DATABASE_ENV = "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"
 SCHEMA_ENV = "AIRFLOW__DATABASE__SQL_ALCHEMY_SCHEMA"
 
@@ -33,7 +34,12 @@ class Settings:
 
 
 def resolve(
-    databases: Sequence[str], db_schema: str | None, base_path: str | None, storage_options: Sequence[str]
+    databases: Sequence[str],
+    db_schema: str | None,
+    base_path: str | None,
+    storage_options: Sequence[str],
+    *,
+    needs_database: bool = True,
 ) -> Settings:
     """Settings from what the flags and their environment variables say, and Airflow for the rest.
 
@@ -41,9 +47,16 @@ def resolve(
     """
     options = parse_storage_options(storage_options)
     source = "--base-path" if base_path else "[common.io] xcom_objectstorage_path"
-    base_path = base_path or _configured_base_path()
+    base_path = base_path or _configured(BASE_PATH_ENV, "xcom_objectstorage_path")
+    if not needs_database:
+        return Settings((), None, base_path, source, options)
     urls = tuple(databases) or (_database(),)
     return Settings(urls, db_schema or _db_schema(bool(databases)), base_path, source, options)
+
+
+def state_store_path() -> str | None:
+    """The base path of Airflow's state stores (Airflow >=3.3, common-io >=1.8), if there is one."""
+    return _configured(STATE_STORE_ENV, "state_store_objectstorage_path")
 
 
 def parse_storage_options(words: Sequence[str]) -> StorageOptions:
@@ -92,8 +105,9 @@ def _db_schema(database_was_named: bool) -> str | None:
     return compat.airflow_option("database", "sql_alchemy_schema")
 
 
-def _configured_base_path() -> str | None:
-    configured = os.environ.get(BASE_PATH_ENV)
+def _configured(variable: str, option: str) -> str | None:
+    """An option of [common.io], from its environment variable or where an airflow.cfg could have it."""
+    configured = os.environ.get(variable)
     if configured is None and compat.airflow_configured() and compat.airflow_installed():
-        configured = compat.airflow_option("common.io", "xcom_objectstorage_path")
+        configured = compat.airflow_option("common.io", option)
     return configured or None

@@ -22,10 +22,14 @@ CANONICAL_SCHEMES = {
 CODEC_SUFFIXES = ("gz", "bz2", "xz", "lzma", "zip", "zst", "lz4", "snappy")
 """The endings that fsspec's compressions put on an object (fsspec.utils.compressions)."""
 
+OWN_FOLDER = "_xcomctl"
+"""The folder that xcomctl writes its own objects in, wherever it is: none of them is ever taken for an XCom's."""
+
 DEEPEST_ENCODING = 3
 """REST PATCH on Airflow 3.0 and 3.1 stores JSON in a JSON string in a JSON string."""
 
 _URL = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<rest>.*)", re.DOTALL)
+_URL_WITHIN = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.-]*://|file:/)[^\s\"'\\<>]+")
 _UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 _UUID4 = r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"
 _CODEC = rf"(?:\.(?:{'|'.join(CODEC_SUFFIXES)}))?"
@@ -202,6 +206,23 @@ def mentioned(text: str) -> set[str]:
         at_end = unique_part(text)
         found.update(_OWNED_MENTIONED.findall(text), [at_end] if at_end is not None else [])
     return found
+
+
+def urls_in(text: str) -> list[str]:
+    """Everything in a text that looks like the URL of an object or folder."""
+    return _URL_WITHIN.findall(text)
+
+
+def lies_below(url: str, base: Address) -> bool:
+    """Whether a URL, however it is spelled, leads below the base path."""
+    address = parse(url)
+    if address is None:
+        return False
+    here, there = base.location, address.location
+    below = posixpath.normpath("/" + there.name) + "/"
+    return (here.scheme, here.bucket) == (there.scheme, there.bucket) and below.startswith(
+        posixpath.normpath("/" + here.name).rstrip("/") + "/"
+    )
 
 
 def _split(text: str) -> tuple[str, str]:

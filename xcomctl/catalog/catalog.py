@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from itertools import islice
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 from uuid import UUID
 
 from xcomctl.backend import reference
@@ -16,14 +17,16 @@ from xcomctl.catalog.engine import connected, open_engine, shown
 from xcomctl.catalog.schema import Schema, Table, inspect_schema
 from xcomctl.catalog.selection import conditions, matches
 from xcomctl.catalog.source import Source, clause, source_of
-from xcomctl.errors import NotFoundError
-from xcomctl.model import Filter, State, XCom, XComKey
+from xcomctl.errors import MetadataError, NotFoundError
+from xcomctl.model import Epoch, Filter, State, XCom, XComKey
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Engine, Row
     from sqlalchemy.sql import ColumnElement, FromClause, Select
 
 T = TypeVar("T")
+Coordinates: TypeAlias = tuple[str, str, str]
+"""DAG, run and task."""
 
 ROWS_PER_PAGE = 10_000
 ROWS_PER_FETCH = 1_000
@@ -41,6 +44,30 @@ class StoredValue:
 
     xcom: XCom
     data: str | bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Mention:
+    """A small value that may refer to objects. `names` are the unique parts of all that it mentions.
+
+    `text` is the string that it is, or its JSON text; `pushed_at` when it was stored, as the driver gives it.
+    """
+
+    names: set[str]
+    text: str
+    pushed_at: Any
+
+    @property
+    def stored_at(self) -> datetime | None:
+        """When the row was written; None for tables that do not tell."""
+        return _utc(self.pushed_at)
+
+
+POSTGRESQL_IDENTITY = """
+SELECT system_identifier || '/' || (SELECT oid FROM pg_database WHERE datname = current_database())
+FROM pg_control_system()
+"""
+"""pg_control_system and pg_current_wal_lsn answer every user, unless that was revoked."""
 
 
 def open_catalog(url: str, namespace: str | None, base: reference.Address | None) -> Catalog:
@@ -104,11 +131,11 @@ class Catalog:
             raise NotFoundError(f"no run holds the XCom {named}", hint=self._what_is_there(named))
         return str(max(held, key=lambda row: str(row.started_at)).run_id)
 
-    def references(self) -> Iterator[set[str]]:
-        """For every value that refers to objects, in any table that Airflow reads, the unique parts of their names."""
+    def references(self) -> Iterator[Mention]:
+        """Every value that refers to objects or to a place under the base path, in any table that Airflow reads."""
         return self._references(self.schema.roots)
 
-    def archived_references(self) -> Iterator[set[str]]:
+    def archived_references(self) -> Iterator[Mention]:
         """The same of the archives. To be read after the others, since rows move from those to these.
 
         The tables are looked at anew: `airflow db clean` may have made one since.
@@ -128,19 +155,54 @@ class Catalog:
         question = questions.get(self._engine.dialect.name)
         return _utc(self._scalar(question)) if question is not None else None
 
-    def _references(self, tables: Sequence[Table]) -> Iterator[set[str]]:
-        from sqlalchemy import select
+    def epoch(self) -> Epoch:
+        """Which database this is, and how far it has come."""
+        newest = [self._newest(table) for table in ("dag_run", "log")]
+        if self._engine.dialect.name == "postgresql":
+            return Epoch(
+                f"postgresql:{self._told(POSTGRESQL_IDENTITY)}/{self.schema.namespace or ''}", self._position(), *newest
+            )
+        if self._engine.dialect.name in ("mysql", "mariadb"):
+            identity = self._told("SELECT @@server_uid") or self._told("SELECT @@server_uuid")
+            return Epoch(f"mysql:{identity}/{self._engine.url.database}", None, *newest)
+        return Epoch(str(self), None, *newest)
+
+    def _position(self) -> int | None:
+        position = self._told("SELECT pg_current_wal_lsn() - '0/0'::pg_lsn")
+        return int(position) if position is not None else None
+
+    def _newest(self, table: str) -> int | None:
+        """The greatest number of a table; None for one that is empty, or that this user may not read."""
+        from sqlalchemy import func, select
+
+        if table not in self.schema.tables:
+            return None
+        try:
+            (row,) = self._fetch(select(func.max(clause(self.schema, table, ("id",)).c.id)))
+        except MetadataError:
+            return None
+        return int(row[0]) if row[0] is not None else None
+
+    def _told(self, question: str) -> Any:
+        """The answer to a question that not every server understands, or answers to everybody."""
+        try:
+            return self._scalar(question)
+        except MetadataError:
+            return None
+
+    def _references(self, tables: Sequence[Table]) -> Iterator[Mention]:
+        from sqlalchemy import literal_column, select
 
         for table in tables:
             page = next((name for name in ("dag_run_id", "id") if name in table.columns), None)
-            x = clause(self.schema, table.name, (*([page] if page else []), "value"), alias="x")
-            root = self._dialect.small_mention(x.c.value, table.form)
-            query = select(root.label("root")).select_from(x).where(root.is_not(None))
+            pushed = "timestamp" if "timestamp" in table.columns else None
+            x = clause(self.schema, table.name, [name for name in (page, pushed, "value") if name], alias="x")
+            root = self._dialect.small_mention(x.c.value, table.form, _below(self._base))
+            pushed_at = x.c.timestamp if pushed else literal_column("NULL")
+            query = select(root.label("root"), pushed_at.label("pushed_at")).select_from(x).where(root.is_not(None))
             indexed = page if table in self.schema.live else None
             for row in self._pages(x.c[indexed], x, query, ()) if indexed else self._stream(query):
-                referred = _referred(row.root)
-                if referred:
-                    yield referred
+                yield _mention(row)
 
     def still_referenced(self, placements: Collection[reference.Placement]) -> set[str]:
         """Of some objects the unique parts that a row under their own coordinates refers to now, in any attempt."""
@@ -150,8 +212,25 @@ class Catalog:
         for table in self.schema.live:
             source = source_of(table, self.schema)
             for some in _chunks(coordinates, COORDINATES_PER_QUERY):
-                found.update(self._unique_parts(source, some))
+                found.update(unique for row in self._mentioning(source, some) for unique in _referred(row.root))
         return found
+
+    def rows_mentioning(self, unique: str) -> Iterator[str]:
+        """Each row that mentions the end of an object's name, in words: its table, and where it has one its XCom."""
+        from sqlalchemy import literal_column, select
+
+        for table in (*self.schema.live, *self.schema.archives, *self.schema.state_stores):
+            own = table in self.schema.live
+            source = source_of(table, self.schema) if own else None
+            x = source.rows if source else clause(self.schema, table.name, ("value",), alias="x")
+            value = source.value if source else x.c.value
+            root = self._dialect.small_mention(value, table.form)
+            names = (source.dag_id, source.run_id, source.task_id, source.key) if source else [literal_column("''")]
+            found = self._dialect.contains(value, table.form, f"%{unique}%")
+            query = select(root.label("root"), *names).select_from(x).where(root.is_not(None), found)
+            for row in self._stream(query):
+                if unique in _referred(row.root):
+                    yield " ".join((f"{self}: {table.name}", *map(str, row[1:]))).rstrip()
 
     def known_dags(self, dag_ids: Collection[str]) -> set[str]:
         """Of some DAGs those that this database knows, by the DAG itself, its runs or its XComs."""
@@ -165,6 +244,40 @@ class Catalog:
                     dag_id = clause(self.schema, name, ("dag_id",)).c.dag_id
                     known.update(row.dag_id for row in self._fetch(select(dag_id).distinct().where(dag_id.in_(some))))
         return known & asked
+
+    def known_runs(self, runs: Collection[tuple[str, str]]) -> set[tuple[str, str]]:
+        """Of some runs, by DAG and run id, those that are there."""
+        from sqlalchemy import select, tuple_
+
+        run = clause(self.schema, "dag_run", ("dag_id", "run_id"))
+        found: set[tuple[str, str]] = set()
+        for some in _chunks(sorted(r for r in runs if self._dialect.can_hold("".join(r))), COORDINATES_PER_QUERY):
+            query = select(run.c.dag_id, run.c.run_id).where(tuple_(run.c.dag_id, run.c.run_id).in_(list(some)))
+            found.update((row.dag_id, row.run_id) for row in self._fetch(query))
+        return found
+
+    def task_states(self, tasks: Collection[Coordinates]) -> dict[Coordinates, set[str]]:
+        """Of some tasks of runs the states of their instances; a task without one is left out."""
+        from sqlalchemy import select, tuple_
+
+        ti = clause(self.schema, "task_instance", ("dag_id", "run_id", "task_id", "state"))
+        found: dict[Coordinates, set[str]] = {}
+        for some in _chunks(sorted(t for t in tasks if self._dialect.can_hold("".join(t))), COORDINATES_PER_QUERY):
+            here = tuple_(ti.c.dag_id, ti.c.run_id, ti.c.task_id).in_(list(some))
+            for row in self._fetch(select(ti).where(here)):
+                found.setdefault((row.dag_id, row.run_id, row.task_id), set()).add(row.state or "none")
+        return found
+
+    def referring_tasks(self, tasks: Collection[Coordinates]) -> set[Coordinates]:
+        """Of some tasks of runs those that have any row which refers to an object."""
+        found: set[Coordinates] = set()
+        for table in self.schema.live:
+            source = source_of(table, self.schema)
+            for some in _chunks(sorted(t for t in tasks if self._dialect.can_hold("".join(t))), COORDINATES_PER_QUERY):
+                found.update(
+                    (r.dag_id, r.run_id, r.task_id) for r in self._mentioning(source, some) if _referred(r.root)
+                )
+        return found
 
     def unfinished(self, task_instance_ids: Collection[str], finished_before: datetime) -> set[str]:
         """Of some task instances those that may still write: not over, or over only since `finished_before`.
@@ -261,13 +374,14 @@ class Catalog:
             return f"this task pushed: {', '.join(near)}"
         return f"`xcomctl ls --dag-id {key.dag_id}` shows what there is"
 
-    def _unique_parts(self, source: Source, coordinates: Sequence[tuple[str, str, str]]) -> Iterator[str]:
+    def _mentioning(self, source: Source, coordinates: Sequence[Coordinates]) -> Sequence[Row[Any]]:
+        """The rows of some tasks whose value may refer to an object."""
         from sqlalchemy import select, tuple_
 
         root = self._dialect.small_mention(source.value, source.table.form)
         here = tuple_(source.dag_id, source.run_id, source.task_id).in_(list(coordinates))
-        for row in self._fetch(select(root.label("root")).select_from(source.rows).where(here, root.is_not(None))):
-            yield from _referred(row.root)
+        names = (source.dag_id.label("dag_id"), source.run_id.label("run_id"), source.task_id.label("task_id"))
+        return self._fetch(select(*names, root.label("root")).select_from(source.rows).where(here, root.is_not(None)))
 
     def _task_instances(self, identifiers: Sequence[str]) -> Select[Any]:
         """By id in both spellings: SQLite and MySQL hold uuids as text, with hyphens until 3.3 and without since."""
@@ -346,6 +460,22 @@ def _referred(stored: Any) -> set[str]:
     text = _decoded(stored)
     unwrapped = reference.unwrap(text)
     return reference.mentioned(text) | (reference.mentioned(unwrapped[0]) if unwrapped else set())
+
+
+def _mention(row: Row[Any]) -> Mention:
+    text = _decoded(row.root)
+    unwrapped = reference.unwrap(text)
+    names = reference.mentioned(text) | (reference.mentioned(unwrapped[0]) if unwrapped else set())
+    return Mention(names, unwrapped[0] if unwrapped else text, row.pushed_at)
+
+
+def _below(base: reference.Address | None) -> list[str]:
+    """A LIKE pattern for values that may name something under the base path, in any spelling of the way there."""
+    if base is None:
+        return []
+    last = base.location.bucket or base.location.name.rpartition("/")[2]
+    plain = re.match(r"[\w.-]*", last, re.ASCII)  # JSON may spell out what is not ASCII
+    return [f"%{plain[0]}{'/' if plain[0] == last else ''}%"] if plain and plain[0] else []
 
 
 def _stored(value: Any) -> str | bytes | None:

@@ -6,7 +6,7 @@ that leaves a large value where it is, and only a small value is looked into.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -59,11 +59,14 @@ class Dialect:
         """The value where it is a string that could be a reference, else NULL."""
         return self._small(value, form, self.is_string(value, form))
 
-    def small_mention(self, value: Column, form: Form) -> Column:
-        """The value, of whatever form, where it may mention an object of an XCom backend by its name, else NULL."""
+    def small_mention(self, value: Column, form: Form, more: Sequence[str] = ()) -> Column:
+        """The value, of whatever form, where it may mention an object of an XCom backend by its name, else NULL.
+
+        `more` are other things to look for, as LIKE patterns.
+        """
         from sqlalchemy import or_
 
-        return self._small(value, form, or_(*(self.contains(value, form, each) for each in MENTIONS)))
+        return self._small(value, form, or_(*(self.contains(value, form, each) for each in (*MENTIONS, *more))))
 
     def _small(self, value: Column, form: Form, condition: Column) -> Column:
         from sqlalchemy import case

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from xcomctl import __version__
 from xcomctl.cli import report
 from xcomctl.cli.options import Display
+from xcomctl.cli.signals import Terminated
 from xcomctl.errors import ExitCode, StorageError, UsageError, XcomctlError
 
 
@@ -35,6 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return ExitCode.BROKEN_PIPE
     except (KeyboardInterrupt, EOFError):
         return ExitCode.INTERRUPTED
+    except Terminated:
+        return ExitCode.TERMINATED
     except Exception as error:
         return _failed(error)
 

@@ -4,25 +4,26 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Sequence
+import time
 from dataclasses import dataclass
 from fractions import Fraction
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Optional
 
-from xcomctl.cli import render, report
+from xcomctl.cli import render, report, signals
+from xcomctl.cli.accounts import ask, show, tell_failures, tell_outcome, tell_plan
 from xcomctl.cli.opening import opened
-from xcomctl.cli.options import Display, Output, Place, choose, duration, flag, takes
+from xcomctl.cli.options import Control, Display, Place, choose, duration, flag, takes
 from xcomctl.cli.report import Report
-from xcomctl.errors import ExitCode, UsageError
+from xcomctl.errors import ExitCode, UsageError, XcomctlError
 
 if TYPE_CHECKING:
-    from xcomctl.backend.storage import Store
-    from xcomctl.catalog import Catalog
-    from xcomctl.operations.gc import Account, Limit, Rules
+    from xcomctl.operations.gc import Account, Collection, Limit, Pace, Rules, Scope
 
-FAILURES_NAMED = 10
 _ORPHANS = "What may go"
 _SAFETY = "Safety"
+_RUNNING = "Running"
+_QUESTIONS = "Questions"
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,10 @@ class Orphans:
 class Safety:
     """What keeps a run from doing harm."""
 
+    confirm_after: Annotated[
+        Optional[str],
+        flag("--confirm-after", metavar="AGE", panel=_SAFETY, help="Delete what two runs so far apart both saw: 20h."),
+    ] = None
     single_pass: Annotated[
         bool,
         flag("--single-pass", env="", panel=_SAFETY, help="Delete in one run. Readers in flight are not covered."),
@@ -66,6 +71,10 @@ class Safety:
     max_delete: Annotated[
         str, flag("--max-delete", metavar="N|P%", panel=_SAFETY, help="Refuse to delete more than this.")
     ] = "20%"
+    keep_trash: Annotated[
+        Optional[str],
+        flag("--keep-trash", metavar="AGE", panel=_SAFETY, help="How long a run can be undone: 14d."),
+    ] = None
     allow: Annotated[
         Optional[list[str]], flag("--allow", env="", metavar="GATE", panel=_SAFETY, help="Lift one gate; repeatable.")
     ] = None
@@ -78,59 +87,198 @@ class Safety:
     yes: Annotated[bool, flag("-y", "--yes", env="", panel=_SAFETY, help="Do not ask.")] = False
 
 
-@takes(Place, Orphans, Safety, Display)
-def gc(place: Place, orphans: Orphans, safety: Safety, display: Display) -> ExitCode:
+@dataclass(frozen=True)
+class Running:
+    """How it runs, from cron above all."""
+
+    time_budget: Annotated[
+        Optional[str],
+        flag("--time-budget", metavar="AGE", panel=_RUNNING, help="Begin no batch after this; the next run goes on."),
+    ] = None
+    metrics_file: Annotated[
+        Optional[Path],
+        flag("--metrics-file", metavar="FILE", panel=_RUNNING, help="Write what was done, for Prometheus."),
+    ] = None
+
+
+@dataclass(frozen=True)
+class Questions:
+    """What is asked instead of collecting."""
+
+    explain: Annotated[
+        Optional[str],
+        flag("--explain", env="", metavar="KEY|URL", panel=_QUESTIONS, help="Tell all that gc goes by for one object."),
+    ] = None
+    history: Annotated[bool, flag("--history", env="", panel=_QUESTIONS, help="List the runs.")] = False
+
+
+@takes(Place, Control, Orphans, Safety, Running, Questions, Display)
+def gc(
+    place: Place,
+    control: Control,
+    orphans: Orphans,
+    safety: Safety,
+    running: Running,
+    questions: Questions,
+    display: Display,
+) -> ExitCode:
     """Delete orphans: objects under the base path that no row of any database refers to.
 
-    Lists the objects first, then reads every table that may hold a reference, then deletes what has no row, has a
-    name that only an XCom backend makes, and is old. Each batch is looked up in the database once more before it
-    goes. Several deployments on one base path are given together, each with its --db.
+    Lists the objects first, then reads every table that may hold a reference. What has no row, has a name that only
+    an XCom backend makes, and is old, is marked; a run at least --confirm-after later that sees the same deletes it.
+    So one command in cron is all, and its marks, its audit and its trash are kept in the bucket. Whatever is deleted
+    can be brought back by `xcomctl restore`. Several deployments on one base path are given together, each with its
+    --db.
 
     Examples:
 
       xcomctl gc --dry-run
 
-      xcomctl gc --single-pass --older-than 14d
+      xcomctl gc --yes --quiet
 
-      xcomctl gc --single-pass --yes --quiet
+      xcomctl gc --explain s3://bucket/xcom/dag/run/task/0b0e6c9c-5b0f-4e1c-9c57-8d2a4c3a6a11
+
+      xcomctl gc --history
     """
     said = report.start(display)
     rules = _rules(orphans, safety)
-    _require_consent(rules, safety)
+    budget = duration(running.time_budget, "--time-budget").total_seconds() if running.time_budget else None
+    if questions.history:
+        return _history(place, control, display, said)
+    if questions.explain is None:
+        _require_consent(rules, safety)
     if safety.unsafe_windows:
         said.warning("--unsafe-windows: objects of writes that are still under way may be deleted")
-    from xcomctl.operations.gc import Account, make_plan, new_operation_id
+    started = time.monotonic()
+    run = _Run(rules, said, display, agreed=safety.yes, ends_at=started + budget if budget is not None else None)
+    code: int = ExitCode.NO
+    try:
+        with signals.heeded():
+            scope = _scope(place, control, said)
+            code = run.explain(scope, questions.explain) if questions.explain is not None else run.collect(scope)
+    except XcomctlError as error:
+        code = error.exit_code
+        raise
+    finally:
+        if running.metrics_file is not None:
+            _write_metrics(running.metrics_file, run.account, code, time.monotonic() - started)
+    return ExitCode(code)
 
-    deployment = opened(place, said)
-    catalogs, base, store = deployment.catalogs, deployment.required_base(), deployment.base_store()
-    with said.progress() as watch:
-        account = Account(make_plan(catalogs, store, base, rules, watch), new_operation_id())
-    _tell_plan(account, said)
-    if account.plan.deletable and not account.plan.refusals and not rules.dry_run:
-        if not safety.yes and not _confirmed(account, said):
-            return ExitCode.NO
-        _carry_out(account, catalogs, store, said)
-    _show(account, display)
-    return account.exit_code
+
+def _write_metrics(path: Path, account: Account | None, code: int, seconds: float) -> None:
+    from xcomctl.cli import metrics
+
+    metrics.write(path, account, code, seconds)
+
+
+def _scope(place: Place, control: Control, said: Report, *, databases: int | None = None) -> Scope:
+    from xcomctl import settings
+    from xcomctl.operations.gc import scope_of
+
+    deployment = opened(place, said, databases=databases)
+    scope = scope_of(deployment, control.control, settings.state_store_path() if databases != 0 else None)
+    said.detail(f"gc keeps its state in {scope.control.folder}")
+    return scope
+
+
+def _history(place: Place, control: Control, display: Display, said: Report) -> ExitCode:
+    from xcomctl.operations.history import COLUMNS, runs
+
+    scope = _scope(place, control, said, databases=0)
+    render.records(runs(scope.control), COLUMNS, display.output, display.color)
+    return ExitCode.OK
+
+
+@dataclass(slots=True)
+class _Run:
+    """One call of the command, as far as it has come."""
+
+    rules: Rules
+    said: Report
+    display: Display
+    agreed: bool
+    ends_at: float | None
+    account: Account | None = None
+
+    def explain(self, scope: Scope, key_or_url: str) -> ExitCode:
+        from xcomctl.operations.gc import explain
+
+        with self.said.progress() as watch:
+            steps = [
+                {"about": step.about, "found": step.found} for step in explain(scope, self.rules, key_or_url, watch)
+            ]
+        render.records(steps, ("about", "found"), self.display.output, self.display.color)
+        return ExitCode.OK
+
+    def collect(self, scope: Scope) -> ExitCode:
+        from xcomctl.operations.gc import collecting
+
+        with self.said.progress() as watch, collecting(scope, self.rules, watch) as collection:
+            watch("", 0)
+            self.account = account = collection.account
+            tell_plan(account, self.said)
+            if not account.plan.refusals and not self.rules.dry_run:
+                if not self.agreed and not ask(account, self.said):
+                    return ExitCode.NO
+                stopped = self._carry_out(collection)
+                if stopped is not None:
+                    show(account, self.display)
+                    return stopped
+        show(account, self.display)
+        return account.exit_code
+
+    def _carry_out(self, collection: Collection) -> ExitCode | None:
+        """The exit code of the signal that ended it, if one did."""
+        with signals.postponed() as noted, self.said.progress() as watch:
+            for done, outcome in enumerate(collection.carry_out(self._pace(noted)), start=1):
+                watch("objects handled", done)
+                tell_outcome(outcome, self.said)
+        tell_failures(collection.account, self.said)
+        return noted.exit_code
+
+    def _pace(self, noted: signals.Noted) -> Pace:
+        """Stop at a signal, and when the time is up; but a run that may go on at all handles one batch."""
+        asked = 0
+
+        def pace() -> str | None:
+            nonlocal asked
+            asked += 1
+            if noted.number is not None:
+                return "signal"
+            return "time-budget" if self.ends_at is not None and asked > 1 and time.monotonic() > self.ends_at else None
+
+        return pace
 
 
 def _rules(orphans: Orphans, safety: Safety) -> Rules:
-    from xcomctl.operations.gc import OLDER_THAN, OLDER_THAN_FLOOR, SINGLE_PASS_OLDER_THAN, Gate, Rules
+    from xcomctl.operations import gc as terms
 
-    floor = SINGLE_PASS_OLDER_THAN if safety.single_pass else OLDER_THAN_FLOOR
-    age = duration(orphans.older_than, "--older-than") if orphans.older_than else max(OLDER_THAN, floor)
-    if age < floor and not safety.unsafe_windows:
+    floor = terms.SINGLE_PASS_OLDER_THAN if safety.single_pass else terms.OLDER_THAN_FLOOR
+    older_than = duration(orphans.older_than, "--older-than") if orphans.older_than else max(terms.OLDER_THAN, floor)
+    confirm_after, keep_trash = terms.CONFIRM_AFTER, terms.KEEP_TRASH
+    if safety.confirm_after:
+        confirm_after = duration(safety.confirm_after, "--confirm-after")
+    if safety.keep_trash:
+        keep_trash = duration(safety.keep_trash, "--keep-trash")
+    if not safety.unsafe_windows and older_than < floor:
         single = " for a single pass" if safety.single_pass else ""
         raise UsageError(
             f"--older-than {orphans.older_than} is below the floor of {floor.days}d{single}",
             hint="an upload whose row is still to come looks like an orphan",
         )
-    gates = choose(safety.allow or (), [gate.value for gate in Gate], "--allow")
-    return Rules(
-        older_than=age,
+    if not safety.unsafe_windows and confirm_after < terms.CONFIRM_AFTER_FLOOR:
+        raise UsageError(
+            f"--confirm-after {safety.confirm_after} is below the floor of 1h",
+            hint="a task that has read its row must have the time to open the object",
+        )
+    gates = choose(safety.allow or (), [gate.value for gate in terms.Gate], "--allow")
+    return terms.Rules(
+        older_than=older_than,
+        confirm_after=confirm_after,
+        keep_trash=keep_trash,
         single_pass=safety.single_pass,
         max_delete=_limit(safety.max_delete),
-        allow=frozenset(Gate(gate) for gate in gates),
+        allow=frozenset(terms.Gate(gate) for gate in gates),
         dag_ids=tuple(orphans.dag_id or ()),
         exclude_dag_ids=tuple(orphans.exclude_dag_id or ()),
         include_unknown_dags=tuple(orphans.include_unknown_dag or ()),
@@ -149,73 +297,6 @@ def _limit(text: str) -> Limit:
 
 
 def _require_consent(rules: Rules, safety: Safety) -> None:
-    """Decided before anything is read: this version deletes in a single pass, and somebody must have agreed."""
-    if rules.dry_run:
-        return
-    if not rules.single_pass:
-        raise UsageError(
-            "gc deletes only with --single-pass",
-            hint="look with --dry-run first; --single-pass deletes objects that are older than 7d",
-        )
-    if not safety.yes and not sys.stdin.isatty():
+    """Decided before anything is read."""
+    if not rules.dry_run and not safety.yes and not sys.stdin.isatty():
         raise UsageError("gc asks before it deletes, and there is no terminal", hint="--yes agrees beforehand")
-
-
-def _tell_plan(account: Account, said: Report) -> None:
-    plan = account.plan
-    said.detail(f"{plan.listed.count} objects under {plan.base.text}, {plan.references} references in the databases")
-    said.detail(f"deletes are conditional: {plan.condition or 'no'}")
-    if plan.deletable and plan.condition is None:
-        said.warning("deletes are unconditional: this store, or the installed client of it, knows no conditions")
-    for found in plan.deletable:
-        said.detail(f"orphan {found.name}", size_bytes=found.size_bytes, modified_at=found.modified_at.isoformat())
-    for refusal in plan.refusals:
-        said.warning(f"refused by the gate {refusal.gate.value}: {refusal.message}")
-    if plan.refusals:
-        said.warning("nothing was changed; --allow GATE lifts a gate")
-    elif plan.rules.dry_run and not plan.rules.single_pass:
-        said.note(f"dry run: {_amount(account, 'candidates')}, are orphans; --single-pass would delete them")
-    elif plan.rules.dry_run:
-        said.note(f"dry run: {_amount(account, 'deletable')}, would be deleted; nothing was changed")
-
-
-def _confirmed(account: Account, said: Report) -> bool:
-    agreed = said.confirm(f"Delete {_amount(account, 'deletable')}, under {account.plan.base.text}?")
-    if not agreed:
-        said.note("nothing was deleted")
-    return agreed
-
-
-def _amount(account: Account, count: str) -> str:
-    tally = account.tallies[count]
-    return f"{tally.count} objects, {render.readable_size(tally.bytes)}"
-
-
-def _carry_out(account: Account, catalogs: Sequence[Catalog], store: Store, said: Report) -> None:
-    from xcomctl.operations.gc import run
-
-    with said.progress() as watch:
-        for done, outcome in enumerate(run(account, catalogs, store), start=1):
-            watch("objects handled", done)
-            said.detail(f"{'kept' if outcome.error or outcome.changed else 'deleted'} {outcome.object.name}")
-    for failure in account.failures[:FAILURES_NAMED]:
-        said.warning(f"{failure.get('url', 'the run broke off')}: {failure['message']}")
-    if len(account.failures) > FAILURES_NAMED:
-        said.warning(f"and {len(account.failures) - FAILURES_NAMED} more failures; -o json names them all")
-    if account.failures:
-        said.warning("what failed was kept; may these credentials delete here? the next run tries again")
-
-
-def _show(account: Account, display: Display) -> None:
-    """The report, which a quiet success leaves out."""
-    if display.quiet and account.exit_code is ExitCode.OK:
-        return
-    form = render.chosen(display.output)
-    if form in (Output.JSON, Output.JSONL, Output.YAML):
-        render.document(account.document(), form)
-        return
-    tallies = account.tallies.items()
-    rows = [
-        {"what": n, "objects": t.count, "size_bytes": t.bytes} for n, t in tallies if t.count or form != Output.TABLE
-    ]
-    render.records(rows, ("what", "objects", "size_bytes"), form, display.color)

@@ -21,21 +21,26 @@ if TYPE_CHECKING:
 
 
 def opened(place: Place, said: Report, *, databases: int | None = None) -> Deployment:
-    """The deployment that the options, the environment or Airflow's configuration name, of so many databases."""
+    """The deployment that the options, the environment or Airflow's configuration name, of at most so many databases.
+
+    With none, only its storage is opened.
+    """
     urls = _whole(place.db or ())
-    if databases is not None and len(urls) > databases:
+    if databases and len(urls) > databases:
         raise UsageError("this command reads one database", hint="give --db once")
     _hush(said)
     report.hide(_secret_options(place.storage_option or ()))
     from xcomctl import settings
     from xcomctl.operations.deployment import open_deployment
 
-    chosen = settings.resolve(urls, place.db_schema, place.base_path, place.storage_option or ())
+    chosen = settings.resolve(
+        urls, place.db_schema, place.base_path, place.storage_option or (), needs_database=databases != 0
+    )
     deployment = open_deployment(chosen)
     for catalog in deployment.catalogs:
         said.detail(f"database {catalog}, schema of Airflow {catalog.schema.version or '(unknown)'}")
     said.detail(f"base path {chosen.base_path or '(none)'}")
-    if databases is not None:
+    if databases:
         _tell_unknown_head(deployment.catalog, said)
     return deployment
 

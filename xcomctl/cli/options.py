@@ -97,6 +97,21 @@ class Place:
 
 
 @dataclass(frozen=True)
+class Control:
+    """Where gc keeps its own state."""
+
+    control: Annotated[
+        Optional[str],
+        flag(
+            "--control",
+            metavar="URL",
+            panel=_WHERE,
+            help="Folder of gc's marks, audit and trash, in the same bucket; beside the base path by default.",
+        ),
+    ] = None
+
+
+@dataclass(frozen=True)
 class Display:
     """What is shown, and how."""
 

@@ -1,4 +1,4 @@
-"""Objects: list, look up, read, delete if unchanged. Every difference between stores lives in this room.
+"""Objects: list, look up, read, write, remove if unchanged and bring back. Every difference between stores lives here.
 
 A store is one bucket, or the local files. Names are raw keys: nothing is globbed, quoted or normalised, and
 deletion goes through the client under fsspec, whose own `rm` swallows refusals and takes `[` for a glob.
@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from xcomctl import compat
 from xcomctl.backend.reference import Address, Location
 from xcomctl.errors import StorageError
-from xcomctl.model import Deletion, StorageOptions, StoredObject
+from xcomctl.model import Deletion, Kept, Removal, Return, StorageOptions, StoredObject, WayBack
 
 
 class Store(Protocol):
@@ -41,8 +41,23 @@ class Store(Protocol):
     def open(self, name: str) -> AbstractContextManager[BinaryIO]:
         """The object's bytes, streamed. Raises FileNotFoundError when there is none."""
 
-    def delete(self, objects: Sequence[StoredObject]) -> Iterator[Deletion]:
-        """Delete each object unless it has changed since it was listed, and yield what became of each."""
+    def write(self, name: str, data: bytes) -> None:
+        """Write a small object whole, over whatever is there: nobody ever reads half of it."""
+
+    def discard(self, names: Sequence[str]) -> None:
+        """Delete objects for good that xcomctl itself has written, without condition and without a way back."""
+
+    def way_back(self, keep: timedelta) -> WayBack:
+        """The cheapest way that brings a removed object back for so long."""
+
+    def remove(self, removals: Sequence[Removal], way: WayBack, *, look_first: bool) -> Iterator[Deletion]:
+        """Remove each object unless it has changed since it was listed, leaving a way back; say what became of each.
+
+        With `look_first` each is looked up just before, for stores that do not honour a condition on the delete.
+        """
+
+    def bring_back(self, kept: Sequence[Kept]) -> Iterator[Return]:
+        """Undo removals. Never writes over an object."""
 
 
 def open_store(address: Address, options: StorageOptions) -> Store:

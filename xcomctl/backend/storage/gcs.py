@@ -1,41 +1,43 @@
-"""Google Cloud Storage, through the client under gcsfs: raw keys, paged by token, conditional deletes.
-
-gcsfs's own methods are passed by: they cache listings, take `#` for a generation, and since 2026 first ask by
-gRPC what kind of bucket it is, for a minute where nothing answers (ExtendedGcsFileSystem._get_bucket_type).
-"""
+"""Google Cloud Storage: listings paged by token, and conditions on the generation of an object."""
 
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
-from datetime import datetime
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from email.utils import parsedate_to_datetime
-from textwrap import shorten
-from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar, cast
+from functools import cached_property, partial
+from itertools import takewhile
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 from xcomctl.backend.storage.body import streamed
+from xcomctl.backend.storage.gcs_requests import Answer, MissingError, Requests, is_refusal
 from xcomctl.errors import StorageError
-from xcomctl.model import Deletion, StoredObject
+from xcomctl.model import Deletion, Kept, Outcome, Removal, Return, StoredObject, WayBack
 
 if TYPE_CHECKING:
-    from aiohttp import ClientResponse
     from gcsfs import GCSFileSystem
 
-DELETES_AT_ONCE = 32
-"""Each delete is a request of its own, so that its condition and its answer are its own."""
+OBJECTS_AT_ONCE = 32
+"""Each object is removed by requests of its own, so that their conditions and their answers are its own."""
 
-SILENCE = 60.0
-"""The seconds that a server may keep silent before it is asked again; gcsfs by itself waits for ever."""
+NO_OBJECT = "0"
+"""The generation that a condition names for: there is no such object."""
 
-_OBJECTS = "b/{}/o"
-_OBJECT = "b/{}/o/{}"
 _FIELDS = "name,size,updated,generation"
 
-Answer = Mapping[str, Any]
-Headers = Mapping[str, str]
 T = TypeVar("T")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What a bucket does with what is deleted: keep it as a noncurrent version, or soft-deleted for a while."""
+
+    versioning: bool = False
+    soft_delete: timedelta = timedelta()
 
 
 class GCSStore:
@@ -45,169 +47,235 @@ class GCSStore:
     condition = "unchanged generation"
 
     def __init__(self, bucket: str, filesystem: GCSFileSystem) -> None:
-        from aiohttp import ClientTimeout
-
         self._bucket = bucket
+        self._requests = Requests(bucket, filesystem)
         self._bucket_answered = False
-        self._filesystem = filesystem
-        if filesystem.requests_timeout is None:
-            filesystem.requests_timeout = ClientTimeout(sock_connect=SILENCE, sock_read=SILENCE)
 
     def now(self, prefix: str) -> datetime:
         """The Date header of an answer to a listing of one key."""
-        headers, _ = self._page(prefix, maxResults=1, fields="kind")
-        return parsedate_to_datetime(headers["Date"])
+        return parsedate_to_datetime(self._page(prefix, maxResults=1, fields="kind").headers["Date"])
 
     def objects(self, prefix: str) -> Iterator[StoredObject]:
         """Page through everything below `prefix`; a page that is cut short or comes twice is an error."""
+        return self._listed(prefix)
+
+    def stat(self, name: str) -> StoredObject | None:
+        """GET the object's metadata."""
+        found = self._requests.run(self._look, name)
+        if found is None:
+            self._require_bucket(name)
+        return found
+
+    def open(self, name: str) -> AbstractContextManager[BinaryIO]:
+        """GET the object and stream its body."""
+        try:
+            answer = self._requests.run(self._requests.download, name)
+        except FileNotFoundError:
+            self._require_bucket(name)
+            raise
+        return streamed(self._requests.loop, answer.content.read, answer.close)
+
+    def write(self, name: str, data: bytes) -> None:
+        """Upload in one request."""
+        query = {"uploadType": "media", "name": name, "fields": "kind"}
+        try:
+            self._ask("write", name, "POST", "o", kind="storage#object", query=query, data=data)
+        except FileNotFoundError as error:
+            raise self._no_bucket("write", name) from error
+
+    def discard(self, names: Sequence[str]) -> None:
+        """DELETE, and where a bucket keeps versions every one of them: soft-deleted they stay all the same."""
+        generations = [(name, generation) for name in names for generation in self._generations(name)]
+        for _ in self._together(self._discard_one, generations):
+            pass
+
+    def way_back(self, keep: timedelta) -> WayBack:
+        """The bucket's own, or a copy: with versioning a delete makes a version and is no soft delete.
+
+        https://cloud.google.com/storage/docs/object-versioning: only noncurrent versions become soft-deleted.
+        """
+        if self._policy.versioning:
+            return WayBack.VERSIONS
+        return WayBack.SOFT_DELETE if self._policy.soft_delete >= keep else WayBack.TRASH
+
+    def remove(self, removals: Sequence[Removal], way: WayBack, *, look_first: bool) -> Iterator[Deletion]:
+        """DELETE each generation that was listed; the copy of what was kept after all is dropped."""
+        idle = []
+        for removal, deletion in zip(
+            removals, self._together(partial(self._remove_one, way, look_first), removals), strict=True
+        ):
+            if way is WayBack.TRASH and (deletion.changed or (deletion.error and not deletion.unknown)):
+                idle.append(removal.kept_as)
+            yield deletion
+        self.discard(idle)
+
+    def bring_back(self, kept: Sequence[Kept]) -> Iterator[Return]:
+        """Restore each object where there is none; then the copies are of no use any more."""
+        idle = []
+        for returned in self._together(self._bring_back_one, kept):
+            if returned.kept.way is WayBack.TRASH and returned.outcome is Outcome.RESTORED:
+                idle.append(returned.kept.kept_as)
+            yield returned
+        self.discard(idle)
+
+    def _listed(self, prefix: str, **query: object) -> Iterator[StoredObject]:
         token = None
         while True:
-            _, page = self._page(prefix, pageToken=token, fields=f"kind,nextPageToken,items({_FIELDS})")
+            fields = f"kind,nextPageToken,items({_FIELDS})"
+            page = self._page(prefix, pageToken=token, fields=fields, **query).content
             yield from map(_object, page.get("items", ()))
             following = page.get("nextPageToken")
             if not following:
                 return
             if following == token:
                 raise StorageError(
-                    f"the listing of gs://{self._bucket}/{prefix} broke off: a page without a way on",
+                    f"the listing of {self._requests.url(prefix)} broke off: a page without a way on",
                     hint="the listing must be complete: nothing was changed; try again",
                 )
             token = following
 
-    def stat(self, name: str) -> StoredObject | None:
-        """GET the object's metadata."""
+    def _page(self, prefix: str, **query: object) -> Answer:
+        """One page of a listing."""
         try:
-            with self._explained("look up", name):
-                _, body = self._ask("GET", *self._path(name), fields=f"kind,{_FIELDS}")
-                return _object(_parsed(body, "storage#object"))
-        except FileNotFoundError:
-            self._require_bucket(name)
-            return None
-
-    def open(self, name: str) -> AbstractContextManager[BinaryIO]:
-        """GET the object and stream its body."""
-        from gcsfs.retry import retry_request
-
-        try:
-            with self._explained("read", name):
-                answer = self._run(retry_request(self._download), name)
-        except FileNotFoundError:
-            self._require_bucket(name)
-            raise FileNotFoundError(self._url(name)) from None
-        return streamed(self._filesystem.loop, answer.content.read, answer.close)
-
-    def delete(self, objects: Sequence[StoredObject]) -> Iterator[Deletion]:
-        """DELETE each generation that was listed, some at a time."""
-        for start in range(0, len(objects), DELETES_AT_ONCE):
-            yield from self._run(self._delete_together, objects[start : start + DELETES_AT_ONCE])
-
-    async def _delete_together(self, objects: Sequence[StoredObject]) -> Sequence[Deletion]:
-        return await asyncio.gather(*map(self._delete_one, objects))
-
-    async def _delete_one(self, listed: StoredObject) -> Deletion:
-        condition = listed.version or "0"  # 0 holds for no object: what came without a generation is kept
-        try:
-            with self._explained("delete", listed.name):
-                await self._filesystem._call("DELETE", *self._path(listed.name), ifGenerationMatch=condition)
-        except FileNotFoundError:
-            pass  # gone is what was wanted; gcsfs also asks again when an answer was lost
-        except FileExistsError:
-            return Deletion(listed, changed=True)
-        except StorageError as error:
-            return Deletion(listed, error=error.message)
-        return Deletion(listed)
-
-    def _page(self, prefix: str, **parameters: object) -> tuple[Headers, Answer]:
-        """One page of a listing, with its headers."""
-        try:
-            with self._explained("list", prefix):
-                headers, body = self._ask("GET", _OBJECTS, self._bucket, prefix=prefix, **parameters)
-                page = _parsed(body, "storage#objects")
+            page = self._ask("list", prefix, "GET", "o", kind="storage#objects", query={"prefix": prefix, **query})
         except FileNotFoundError as error:
-            raise StorageError(
-                f"cannot list {self._url(prefix)}: there is no such bucket", hint="check the bucket's name"
-            ) from error
+            raise self._no_bucket("list", prefix) from error
         self._bucket_answered = True
-        return headers, page
+        return page
+
+    def _ask(self, *args: str, **kwargs: object) -> Answer:
+        """One request outside the event loop, with the parameters of `Requests.ask`."""
+        return self._requests.run(self._requests.ask, *args, **kwargs)
 
     def _require_bucket(self, name: str) -> None:
         """A missing object is an answer only where the bucket exists; gcsfs drops what tells them apart."""
         if not self._bucket_answered:
             self._page(name, maxResults=1, fields="kind")
 
-    async def _download(self, name: str) -> ClientResponse:
-        """The answer to a download, its body still to be read: gcsfs's `_call` would read the whole of it."""
-        from gcsfs.retry import validate_response
+    def _no_bucket(self, verb: str, name: str) -> StorageError:
+        message = f"cannot {verb} {self._requests.url(name)}: there is no such bucket"
+        return StorageError(message, hint="check the bucket's name")
 
-        filesystem = self._filesystem
-        template, *parts = self._path(name)
-        url = filesystem._format_path(template, parts)
-        await filesystem._set_session()
-        answer: ClientResponse = await filesystem.session.get(
-            url,
-            params=filesystem._get_params({"alt": "media"}),
-            headers=filesystem._get_headers(None),
-            timeout=filesystem.requests_timeout,
-        )
-        if answer.status >= 400:
-            validate_response(answer.status, await answer.read(), url)
-        return answer
-
-    def _path(self, name: str) -> tuple[str, str, str]:
-        """Where an object lives. None is named `.` or `..`, which in a URL would mean the bucket itself."""
-        if name in (".", ".."):
-            raise FileNotFoundError(self._url(name))
-        return _OBJECT, self._bucket, name
-
-    def _ask(self, method: str, *path: str, **parameters: object) -> tuple[Headers, bytes]:
-        """One request, with gcsfs's own retries; a parameter that is None is left out."""
-        answer: tuple[Headers, bytes] = self._run(self._filesystem._call, method, *path, **parameters)
-        return answer
-
-    def _run(self, function: Callable[..., Coroutine[Any, Any, T]], *args: object, **kwargs: object) -> T:
-        """What a coroutine returns, on the event loop that gcsfs runs."""
-        from fsspec.asyn import sync
-
-        return cast("T", sync(self._filesystem.loop, function, *args, **kwargs))
-
-    @contextmanager
-    def _explained(self, verb: str, name: str) -> Iterator[None]:
-        """Let FileNotFoundError (404) and FileExistsError (412) pass; all else becomes a StorageError.
-
-        gcsfs raises errors of its own and of three libraries, and KeyError for a refusal that it cannot read.
-        """
+    @cached_property
+    def _policy(self) -> Policy:
+        """The bucket's own; who may not ask is told of none."""
+        query = {"fields": "kind,versioning,softDeletePolicy"}
         try:
-            yield
-        except (FileNotFoundError, FileExistsError):
-            raise
-        except Exception as error:
-            if getattr(error, "code", None) == 412:
-                raise FileExistsError(self._url(name)) from error  # as gcsfs itself does since 2024.12
-            message = f"cannot {verb} {self._url(name)}: {_reason(error)}"
-            if str(error).startswith("Forbidden"):
-                raise StorageError(message, hint=f"the credentials may not {verb} here") from error
-            raise StorageError(message, hint="check the endpoint and the credentials") from error
+            return _policy(self._ask("look up", "", "GET", kind="storage#bucket", query=query).content)
+        except (StorageError, FileNotFoundError):
+            return Policy()
 
-    def _url(self, name: str) -> str:
-        return f"gs://{self._bucket}/{name}"
+    def _generations(self, name: str) -> list[str | None]:
+        """What of an object can be deleted: the live one, or each version. A listing begins with the shortest name."""
+        if not self._policy.versioning:
+            return [None]
+        below = self._listed(name, versions="true")
+        return [found.version for found in takewhile(lambda found: found.name == name, below)]
+
+    def _together(self, function: Callable[[T], Coroutine[Any, Any, R]], items: Sequence[T]) -> Iterator[R]:
+        """What a coroutine makes of each item, some at a time, in their order."""
+
+        async def gather(some: Sequence[T]) -> Sequence[R]:
+            return await asyncio.gather(*map(function, some))
+
+        for start in range(0, len(items), OBJECTS_AT_ONCE):
+            yield from self._requests.run(gather, items[start : start + OBJECTS_AT_ONCE])
+
+    async def _look(self, name: str) -> StoredObject | None:
+        try:
+            query = {"fields": f"kind,{_FIELDS}"}
+            found = await self._requests.ask("look up", name, "GET", "o", name, kind="storage#object", query=query)
+            return _object(found.content)
+        except FileNotFoundError:
+            return None
+
+    async def _discard_one(self, target: tuple[str, str | None]) -> None:
+        name, generation = target
+        try:
+            await self._requests.ask("delete", name, "DELETE", "o", name, kind=None, query={"generation": generation})
+        except FileNotFoundError:
+            return
+
+    async def _remove_one(self, way: WayBack, look_first: bool, removal: Removal) -> Deletion:
+        """Look, copy, delete: as much of it as is asked for, until something speaks against it."""
+        listed = removal.object
+        condition = listed.version or NO_OBJECT  # what came without a generation is kept
+        try:
+            found = await self._look(listed.name) if look_first else listed
+            if found is None:
+                return Deletion(listed, vanished=True)
+            if found.version != listed.version:
+                return Deletion(listed, changed=True)
+            if way is WayBack.TRASH:
+                await self._rewrite("copy", listed.name, removal.kept_as, {"ifSourceGenerationMatch": condition})
+        except FileNotFoundError:
+            return Deletion(listed, vanished=True)
+        except FileExistsError:
+            return Deletion(listed, changed=True)
+        except StorageError as error:
+            return Deletion(listed, error=error.message)
+        return await self._delete_one(listed, condition, None if way is WayBack.TRASH else listed.version)
+
+    async def _delete_one(self, listed: StoredObject, condition: str, handle: str | None) -> Deletion:
+        name, query = listed.name, {"ifGenerationMatch": condition}
+        try:
+            await self._requests.ask("delete", name, "DELETE", "o", name, kind=None, query=query)
+        except MissingError as missing:
+            if not missing.asked_again:
+                return Deletion(listed, vanished=True)
+        except FileExistsError:
+            return Deletion(listed, changed=True)
+        except StorageError as error:
+            return Deletion(listed, error=error.message, unknown=not is_refusal(error))
+        return Deletion(listed, handle=handle)
+
+    async def _bring_back_one(self, kept: Kept) -> Return:
+        try:
+            return Return(kept, await self._outcome(kept))
+        except StorageError as error:
+            return Return(kept, Outcome.FAILED, error.message)
+
+    async def _outcome(self, kept: Kept) -> Outcome:
+        try:
+            await self._restore(kept)
+        except FileExistsError:
+            return Outcome.OCCUPIED
+        except FileNotFoundError:
+            return Outcome.MISSING if await self._look(kept.object.name) is None else Outcome.OCCUPIED
+        return Outcome.RESTORED
+
+    async def _restore(self, kept: Kept) -> None:
+        """A new generation of the same bytes, where there is no object."""
+        name = kept.object.name
+        generation = kept.handle or kept.object.version
+        if kept.way is WayBack.TRASH:
+            await self._rewrite("restore", kept.kept_as, name, {"ifGenerationMatch": NO_OBJECT})
+        elif kept.way is WayBack.VERSIONS:
+            query = {"sourceGeneration": generation, "ifGenerationMatch": NO_OBJECT}
+            await self._rewrite("restore", name, name, query)
+        else:
+            query = {"generation": generation, "ifGenerationMatch": NO_OBJECT, "fields": "kind"}
+            await self._requests.ask("restore", name, "POST", "o", name, "restore", kind="storage#object", query=query)
+
+    async def _rewrite(self, verb: str, source: str, target: str, query: Mapping[str, object]) -> None:
+        """Copy within the bucket. A big object may take many requests, each with the token of the one before."""
+        path = ("o", source, "rewriteTo", "b", self._bucket, "o", target)
+        token: object = None
+        while True:
+            more = {**query, "rewriteToken": token, "fields": "kind,done,rewriteToken"}
+            answer = await self._requests.ask(verb, source, "POST", *path, kind="storage#rewriteResponse", query=more)
+            if answer.content["done"]:
+                return
+            token = answer.content["rewriteToken"]
 
 
-def _parsed(body: bytes, kind: str) -> Answer:
-    """The JSON of an answer. Raises ValueError for what Google does not send, such as the page of a proxy."""
-    answer = json.loads(body)
-    if not isinstance(answer, dict) or answer.get("kind") != kind:
-        raise ValueError(f"the answer is not a {kind}")
-    return answer
+def _policy(bucket: Mapping[str, Any]) -> Policy:
+    seconds = int(bucket.get("softDeletePolicy", {}).get("retentionDurationSeconds", 0))
+    return Policy(bool(bucket.get("versioning", {}).get("enabled")), timedelta(seconds=seconds))
 
 
-def _object(entry: Answer) -> StoredObject:
+def _object(entry: Mapping[str, Any]) -> StoredObject:
     """`updated` is never before the write: metadata that is edited later can only keep an object longer."""
     whole, _, fraction = entry["updated"].removesuffix("Z").partition(".")
     updated = datetime.fromisoformat(f"{whole}.{fraction[:6]:0<6}+00:00")
     return StoredObject(entry["name"], int(entry["size"]), updated, entry.get("generation"))
-
-
-def _reason(error: Exception) -> str:
-    """One line of why; gcsfs puts what the server said below the address that it asked."""
-    text = str(error)
-    return shorten(text.partition("\n")[2] or text or type(error).__name__, 300, placeholder=" …")

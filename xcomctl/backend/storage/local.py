@@ -10,11 +10,15 @@ import os
 import stat
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from typing import BinaryIO
 
-from xcomctl.errors import StorageError
-from xcomctl.model import Deletion, StoredObject
+from xcomctl.backend.reference import OWN_FOLDER
+from xcomctl.errors import NoFolderError, StorageError
+from xcomctl.model import Deletion, Kept, Outcome, Removal, Return, StoredObject, WayBack
+
+NO_LINKS = (errno.EPERM, errno.EXDEV, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK)
+"""What file systems without hard links answer."""
 
 
 class LocalStore:
@@ -31,7 +35,7 @@ class LocalStore:
         """Every regular file below the folder `prefix`, an absolute path ending in a slash."""
         folder = prefix.rstrip("/") or "/"
         if not os.path.isdir(folder):
-            raise StorageError(
+            raise NoFolderError(
                 f"folder {folder} does not exist",
                 hint="check the base path, and that the volume is mounted in this container",
             )
@@ -79,19 +83,58 @@ class LocalStore:
                 raise FileNotFoundError(name) from None
             raise _refused("read", name, error) from error
 
-    def delete(self, objects: Sequence[StoredObject]) -> Iterator[Deletion]:
-        """Unlink each file that is still the one that was listed."""
-        for listed in objects:
-            yield self._delete(listed)
+    def write(self, name: str, data: bytes) -> None:
+        """Write beside, and move into place."""
+        beside = f"{name}.{os.getpid()}.part"
+        try:
+            with _made(beside) as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(beside, name)
+        except OSError as error:
+            raise _refused("write", name, error) from error
 
-    def _delete(self, listed: StoredObject) -> Deletion:
+    def discard(self, names: Sequence[str]) -> None:
+        """Unlink, and remove the folders that this leaves empty as far as they are xcomctl's own."""
+        for name in names:
+            try:
+                os.unlink(name)
+                _prune(os.path.dirname(name))
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                raise _refused("delete", name, error) from error
+
+    def way_back(self, keep: timedelta) -> WayBack:
+        """A file moves within its file system, which takes no time and no space."""
+        return WayBack.RENAME
+
+    def remove(self, removals: Sequence[Removal], way: WayBack, *, look_first: bool) -> Iterator[Deletion]:
+        """Move each file that is still the one that was listed: here every removal looks first."""
+        for removal in removals:
+            yield self._move(removal)
+
+    def bring_back(self, kept: Sequence[Kept]) -> Iterator[Return]:
+        """Move each file back where nothing is in its place."""
+        for each in kept:
+            try:
+                yield Return(each, self._move_back(each))
+            except OSError as error:
+                yield Return(each, Outcome.FAILED, error.strerror or str(error))
+            except StorageError as error:
+                yield Return(each, Outcome.FAILED, error.message)
+
+    def _move(self, removal: Removal) -> Deletion:
+        listed = removal.object
         try:
             current = self.stat(listed.name)
             if current is not None and current.version != listed.version:
                 return Deletion(listed, changed=True)
             if current is None:
                 return Deletion(listed, vanished=True)
-            os.unlink(listed.name)
+            os.makedirs(os.path.dirname(removal.kept_as), exist_ok=True)
+            os.rename(listed.name, removal.kept_as)
         except FileNotFoundError:
             return Deletion(listed, vanished=True)
         except OSError as error:
@@ -99,6 +142,47 @@ class LocalStore:
         except StorageError as error:
             return Deletion(listed, error=error.message)
         return Deletion(listed)
+
+    def _move_back(self, kept: Kept) -> Outcome:
+        """A hard link never replaces a file, as a rename would."""
+        name = kept.object.name
+        if self.stat(kept.kept_as) is None:
+            return Outcome.OCCUPIED if os.path.lexists(name) else Outcome.MISSING
+        os.makedirs(os.path.dirname(name), exist_ok=True)
+        try:
+            os.link(kept.kept_as, name, follow_symlinks=False)
+        except FileExistsError:
+            return Outcome.OCCUPIED
+        except OSError as error:
+            if error.errno not in NO_LINKS:
+                raise
+            if os.path.lexists(name):
+                return Outcome.OCCUPIED
+            os.rename(kept.kept_as, name)
+            return Outcome.RESTORED
+        os.unlink(kept.kept_as)
+        return Outcome.RESTORED
+
+
+def _made(name: str) -> BinaryIO:
+    """A new file; another run may be pruning the folder that was just made for it."""
+    for _ in range(5):
+        os.makedirs(os.path.dirname(name), exist_ok=True)
+        try:
+            return open(name, "wb")
+        except FileNotFoundError:
+            continue
+    return open(name, "wb")
+
+
+def _prune(folder: str) -> None:
+    """Remove empty folders upwards, the one called OWN_FOLDER the last."""
+    while f"/{OWN_FOLDER}/" in f"{folder}/":
+        try:
+            os.rmdir(folder)
+        except OSError:
+            return
+        folder = os.path.dirname(folder)
 
 
 def _object(name: str, status: os.stat_result) -> StoredObject:

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from xcomctl.errors import StorageError
-from xcomctl.model import Deletion, StoredObject
+from xcomctl.model import Deletion, Kept, Outcome, Removal, Return, StoredObject, WayBack
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -65,10 +65,27 @@ class OtherStore:
         except Exception as error:
             raise self._failed("read", name, error) from error
 
-    def delete(self, objects: Sequence[StoredObject]) -> Iterator[Deletion]:
+    def write(self, name: str, data: bytes) -> None:
+        """Refused: gc keeps its state only where it can also delete."""
+        raise StorageError(f"cannot write {self._url(name)}: this kind of store is only read", hint="use --dry-run")
+
+    def discard(self, names: Sequence[str]) -> None:
+        """Refused, as a write is."""
+        raise StorageError("cannot delete on this kind of store", hint="use --dry-run")
+
+    def way_back(self, keep: timedelta) -> WayBack:
+        """Nothing is removed here, so nothing comes back."""
+        return WayBack.TRASH
+
+    def remove(self, removals: Sequence[Removal], way: WayBack, *, look_first: bool) -> Iterator[Deletion]:
         """Nothing: a condition that holds for this store is not known."""
-        for listed in objects:
-            yield Deletion(listed, error="gc does not delete on this kind of store")
+        for removal in removals:
+            yield Deletion(removal.object, error="gc does not delete on this kind of store")
+
+    def bring_back(self, kept: Sequence[Kept]) -> Iterator[Return]:
+        """Nothing was ever removed here."""
+        for each in kept:
+            yield Return(each, Outcome.MISSING)
 
     def _entries(self, folder: str) -> Iterator[tuple[str, Entry]]:
         """What lies in one folder, with its name in the container."""

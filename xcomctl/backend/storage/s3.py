@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
-from datetime import datetime, timezone
+from contextlib import AbstractContextManager, suppress
+from datetime import datetime, timedelta, timezone
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from xcomctl.backend.storage.body import streamed
 from xcomctl.errors import StorageError
-from xcomctl.model import Deletion, StoredObject
+from xcomctl.model import Deletion, Kept, Outcome, Removal, Return, StoredObject, WayBack
 
 if TYPE_CHECKING:
     from s3fs import S3FileSystem
@@ -19,7 +20,9 @@ if TYPE_CHECKING:
 KEYS_PER_DELETE = 1000
 """The most that DeleteObjects takes (Amazon S3 API; SeaweedFS and Ceph answer 400 to one more)."""
 
-OBJECT_METHODS = ("head_object", "get_object", "delete_object")
+REQUESTS_AT_ONCE = 32
+
+OBJECT_METHODS = ("head_object", "get_object", "delete_object", "copy_object")
 CHANGED = frozenset({"PreconditionFailed", "ConditionalRequestConflict", "412", "409"})
 
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]|[\r\n\t]")
@@ -36,6 +39,7 @@ class S3Store:
     def __init__(self, bucket: str, filesystem: S3FileSystem) -> None:
         self._bucket = bucket
         self._bucket_answered = False
+        self._versioned: bool | None = None
         self._filesystem = filesystem
 
     @property
@@ -85,14 +89,140 @@ class S3Store:
         body = answer["Body"]
         return streamed(self._filesystem.loop, body.read, body.close)
 
-    def delete(self, objects: Sequence[StoredObject]) -> Iterator[Deletion]:
-        """DeleteObjects with each key's ETag; keys that XML cannot carry go one by one."""
-        single = [listed for listed in objects if _NOT_XML.search(listed.name)]
+    def write(self, name: str, data: bytes) -> None:
+        """PUT."""
+        self._call("write", name, "put_object", Key=name, Body=data)
+
+    def discard(self, names: Sequence[str]) -> None:
+        """Every version of each: where a bucket keeps versions, a delete marker would be litter of its own."""
+        keys = [{"Key": name} for name in names]
+        if self._keeps_versions():
+            keys = [{"Key": n, "VersionId": each["VersionId"]} for n in names for each in self._versions(n)]
+        for start in range(0, len(keys), KEYS_PER_DELETE):
+            batch = keys[start : start + KEYS_PER_DELETE]
+            answer = self._call("delete", batch[0]["Key"], "delete_objects", Delete={"Objects": batch, "Quiet": True})
+            for entry in answer.get("Errors", ()):
+                url, reason = f"s3://{self._bucket}/{entry['Key']}", f"{entry.get('Code')}: {entry.get('Message')}"
+                raise StorageError(f"cannot delete {url}: {reason}", hint="the credentials may not delete here")
+
+    def way_back(self, keep: timedelta) -> WayBack:
+        """The bucket's own versions, or a copy: S3 keeps nothing else."""
+        return WayBack.VERSIONS if self._keeps_versions() else WayBack.TRASH
+
+    def remove(self, removals: Sequence[Removal], way: WayBack, *, look_first: bool) -> Iterator[Deletion]:
+        """DeleteObjects with each key's ETag, after a copy where the bucket keeps no versions."""
+        for start in range(0, len(removals), KEYS_PER_DELETE):
+            batch = removals[start : start + KEYS_PER_DELETE]
+            left, settled = self._unchanged(batch) if look_first else (batch, [])
+            yield from settled
+            yield from self._with_copies(left) if way is WayBack.TRASH else self._delete([r.object for r in left])
+
+    def bring_back(self, kept: Sequence[Kept]) -> Iterator[Return]:
+        """Delete the marker that hides the object, or copy it back where no object is."""
+        for each in kept:
+            try:
+                yield self._unhide(each) if each.way is WayBack.VERSIONS else self._copy_back(each)
+            except FileNotFoundError:
+                yield Return(each, Outcome.MISSING)
+            except StorageError as error:
+                yield Return(each, Outcome.FAILED, error.message)
+
+    def _keeps_versions(self) -> bool:
+        """Whether deletes leave a marker. Who may not ask, or asks a store that knows no versions, is told no."""
+        if self._versioned is None:
+            try:
+                status = self._call("look up", "", "get_bucket_versioning").get("Status")
+            except StorageError:
+                status = None
+            self._versioned = status == "Enabled"
+        return self._versioned
+
+    def _versions(self, name: str) -> list[Answer]:
+        """The versions and delete markers of one key, the newest first."""
+        page = self._call("look up", name, "list_object_versions", Prefix=name)
+        found = [each for kind in ("Versions", "DeleteMarkers") for each in page.get(kind, ()) if each["Key"] == name]
+        return sorted(found, key=lambda each: (each["IsLatest"], each["LastModified"]), reverse=True)
+
+    def _unchanged(self, removals: Sequence[Removal]) -> tuple[list[Removal], list[Deletion]]:
+        """The removals whose object is still the one that was listed, and what became of the others."""
+        left, settled = [], []
+        heads = self._together([("head_object", {"Key": removal.object.name}) for removal in removals])
+        for removal, head in zip(removals, heads, strict=True):
+            if isinstance(head, FileNotFoundError):
+                settled.append(Deletion(removal.object, vanished=True))
+            elif isinstance(head, Exception):
+                settled.append(Deletion(removal.object, error=self._explained("look up", removal.object.name, head)))
+            elif head.get("ETag") != removal.object.version:
+                settled.append(Deletion(removal.object, changed=True))
+            else:
+                left.append(removal)
+        return left, settled
+
+    def _with_copies(self, removals: Sequence[Removal]) -> Iterator[Deletion]:
+        """Copy, then delete; the copy of what was kept after all is dropped."""
+        copied, settled = self._copied(removals)
+        yield from settled
+        copies = {removal.object.name: removal.kept_as for removal in copied}
+        idle = []
+        for deletion in self._delete([removal.object for removal in copied]):
+            if deletion.changed or (deletion.error and not deletion.unknown):
+                idle.append(copies[deletion.object.name])
+            yield deletion
+        with suppress(StorageError):  # the trash is emptied in time
+            self.discard(idle)
+
+    def _copied(self, removals: Sequence[Removal]) -> tuple[list[Removal], list[Deletion]]:
+        """The removals of which there is a copy now, and what became of the others."""
+        left, settled = [], []
+        copies = self._together([("copy_object", self._copying(removal)) for removal in removals])
+        for removal, copy in zip(removals, copies, strict=True):
+            if not isinstance(copy, Exception):
+                left.append(removal)
+            elif isinstance(copy, FileNotFoundError):
+                settled.append(Deletion(removal.object, vanished=True))
+            elif _code(copy) in CHANGED:
+                settled.append(Deletion(removal.object, changed=True))
+            else:
+                settled.append(Deletion(removal.object, error=self._explained("copy", removal.object.name, copy)))
+        return left, settled
+
+    def _copying(self, removal: Removal) -> dict[str, object]:
+        condition = {"CopySourceIfMatch": removal.object.version} if removal.object.version else {}
+        source = {"Bucket": self._bucket, "Key": removal.object.name}
+        return {"Key": removal.kept_as, "CopySource": source, **condition}
+
+    def _unhide(self, kept: Kept) -> Return:
+        """Delete the marker of this very removal, if it is what hides the object now."""
+        versions = self._versions(kept.object.name)
+        if not versions:
+            return Return(kept, Outcome.MISSING)
+        newest, *older = versions
+        if "ETag" in newest:
+            return Return(kept, Outcome.OCCUPIED)
+        if not older or older[0].get("ETag") != kept.object.version:
+            return Return(kept, Outcome.MISSING, "the version that was removed is not there any more")
+        if kept.handle not in (None, newest["VersionId"]):
+            return Return(kept, Outcome.FAILED, "it was deleted once more, by somebody else")
+        self._call("restore", kept.object.name, "delete_object", Key=kept.object.name, VersionId=newest["VersionId"])
+        return Return(kept, Outcome.RESTORED)
+
+    def _copy_back(self, kept: Kept) -> Return:
+        if self.stat(kept.object.name) is not None:
+            return Return(kept, Outcome.OCCUPIED)
+        source = {"Bucket": self._bucket, "Key": kept.kept_as}
+        condition = {"IfNoneMatch": "*"} if self._knows("CopyObject", "IfNoneMatch") else {}
+        self._call("restore", kept.object.name, "copy_object", Key=kept.object.name, CopySource=source, **condition)
+        self.discard([kept.kept_as])
+        return Return(kept, Outcome.RESTORED)
+
+    def _delete(self, objects: Sequence[StoredObject]) -> Iterator[Deletion]:
+        """In one request, but for keys that XML cannot carry, which go one by one."""
         batched = [listed for listed in objects if not _NOT_XML.search(listed.name)]
-        for start in range(0, len(batched), KEYS_PER_DELETE):
-            yield from self._delete_batch(batched[start : start + KEYS_PER_DELETE])
-        for listed in single:
-            yield self._delete_one(listed)
+        if batched:
+            yield from self._delete_batch(batched)
+        for listed in objects:
+            if _NOT_XML.search(listed.name):
+                yield self._delete_one(listed)
 
     def _delete_batch(self, objects: Sequence[StoredObject]) -> Iterator[Deletion]:
         with_etag = self._sends_etags()
@@ -103,21 +233,23 @@ class S3Store:
             unknown = not isinstance(error.__cause__, PermissionError)
             yield from (Deletion(listed, error=str(error), unknown=unknown) for listed in objects)
             return
-        gone = {entry["Key"] for entry in answer.get("Deleted", ())}
+        gone = {entry["Key"]: entry for entry in answer.get("Deleted", ())}
         failed = {entry["Key"]: entry for entry in answer.get("Errors", ())}
         for listed in objects:
-            yield _outcome(listed, listed.name in gone, failed.get(listed.name))
+            yield _outcome(listed, gone.get(listed.name), failed.get(listed.name))
 
     def _delete_one(self, listed: StoredObject) -> Deletion:
         condition = {"IfMatch": listed.version} if self._sends_etags() and listed.version else {}
         try:
-            self._call("delete", listed.name, "delete_object", Key=listed.name, **condition)
+            answer = self._call("delete", listed.name, "delete_object", Key=listed.name, **condition)
         except FileNotFoundError:
             return Deletion(listed, vanished=True)
         except StorageError as error:
-            changed = error.__cause__ is not None and _code(error.__cause__) in CHANGED
-            return Deletion(listed, changed=True) if changed else Deletion(listed, error=error.message)
-        return Deletion(listed)
+            cause = error.__cause__
+            if cause is not None and _code(cause) in CHANGED:
+                return Deletion(listed, changed=True)
+            return Deletion(listed, error=error.message, unknown=not isinstance(cause, PermissionError))
+        return Deletion(listed, handle=answer.get("VersionId") if answer.get("DeleteMarker") else None)
 
     def _require_bucket(self, name: str) -> None:
         """A missing object is an answer only where the bucket exists: HEAD says 404 for both."""
@@ -132,22 +264,39 @@ class S3Store:
     def _sends_etags(self) -> bool:
         """Whether this botocore knows conditions on both kinds of delete."""
         self._filesystem.connect()
-        model = self._filesystem.s3.meta.service_model
-        batch = model.shape_for("ObjectIdentifier").members
-        return "ETag" in batch and "IfMatch" in model.operation_model("DeleteObject").input_shape.members
+        batch = self._filesystem.s3.meta.service_model.shape_for("ObjectIdentifier").members
+        return "ETag" in batch and self._knows("DeleteObject", "IfMatch")
+
+    def _knows(self, operation: str, parameter: str) -> bool:
+        """Whether this botocore can send a parameter; s3fs drops in silence what it cannot."""
+        self._filesystem.connect()
+        return parameter in self._filesystem.s3.meta.service_model.operation_model(operation).input_shape.members
+
+    def _together(self, calls: Sequence[tuple[str, dict[str, object]]]) -> list[Any]:
+        """The answers to many requests, some at a time; an error stands where its answer would."""
+        from fsspec.asyn import sync
+
+        async def gather() -> list[Any]:
+            gate = asyncio.Semaphore(REQUESTS_AT_ONCE)
+
+            async def one(method: str, arguments: dict[str, object]) -> Any:
+                async with gate:
+                    return await self._filesystem._call_s3(method, Bucket=self._bucket, **arguments)
+
+            return await asyncio.gather(*(one(*call) for call in calls), return_exceptions=True)
+
+        return cast("list[Any]", sync(self._filesystem.loop, gather)) if calls else []
 
     def _call(self, verb: str, name: str, method: str, **arguments: object) -> Answer:
         """One request, with s3fs's own retries. A missing object is a FileNotFoundError, all else a StorageError.
 
         Besides its own errors s3fs lets through those of botocore, of asyncio, and TypeError for an unknown option.
         """
-        url = f"s3://{self._bucket}/{name}"
         try:
             return cast("Answer", self._filesystem.call_s3(method, Bucket=self._bucket, **arguments))
         except Exception as error:
-            code = _code(error)
-            if isinstance(error, FileNotFoundError) and code != "NoSuchBucket" and method in OBJECT_METHODS:
-                raise FileNotFoundError(url) from error
+            if isinstance(error, FileNotFoundError) and _code(error) != "NoSuchBucket" and method in OBJECT_METHODS:
+                raise FileNotFoundError(f"s3://{self._bucket}/{name}") from error
             hint = "check the endpoint, the region and the credentials"
             if isinstance(error, FileNotFoundError):
                 hint = f"does the bucket {self._bucket} exist?"
@@ -155,8 +304,13 @@ class S3Store:
                 hint = f"the credentials may not {verb} here"
             elif isinstance(error, (TypeError, AttributeError)):
                 hint = "is there a --storage-option that s3fs does not know?"
-            reason = f"{code}: {error}" if code else str(error) or type(error).__name__
-            raise StorageError(f"cannot {verb} {url}: {reason}", hint=hint) from error
+            raise StorageError(self._explained(verb, name, error), hint=hint) from error
+
+    def _explained(self, verb: str, name: str, error: Exception) -> str:
+        """One line of what was tried and what the server said."""
+        code = _code(error)
+        reason = f"{code}: {error}" if code else str(error) or type(error).__name__
+        return f"cannot {verb} s3://{self._bucket}/{name}: {reason}"
 
 
 def _code(error: BaseException) -> str:
@@ -169,11 +323,13 @@ def _object(name: str, size_bytes: int, answer: Answer) -> StoredObject:
     return StoredObject(name, size_bytes, answer["LastModified"].astimezone(timezone.utc), answer.get("ETag"))
 
 
-def _outcome(listed: StoredObject, gone: bool, failure: Mapping[str, str] | None) -> Deletion:
+def _outcome(listed: StoredObject, gone: Mapping[str, str] | None, failure: Mapping[str, str] | None) -> Deletion:
     if failure is not None and failure.get("Code") in CHANGED:
         return Deletion(listed, changed=True)
     if failure is not None and failure.get("Code") == "NoSuchKey":
         return Deletion(listed, vanished=True)
     if failure is not None:
         return Deletion(listed, error=f"{failure.get('Code')}: {failure.get('Message')}")
-    return Deletion(listed) if gone else Deletion(listed, error="the store did not say what became of it")
+    if gone is None:
+        return Deletion(listed, error="the store did not say what became of it", unknown=True)
+    return Deletion(listed, handle=gone.get("DeleteMarkerVersionId"))

@@ -1,11 +1,23 @@
-"""Collect orphans: objects that no row of any database refers to. `make_plan` looks, `run` deletes what it said."""
+"""Collect orphans: objects that no row of any database refers to.
 
+`collecting` looks and holds the lease, its `carry_out` does what the plan says. `explain` tells all about one object.
+"""
+
+from xcomctl.operations.gc.account import Account, dags, due, frees_nothing_yet, new_operation_id
+from xcomctl.operations.gc.collection import Collection, collecting
+from xcomctl.operations.gc.explain import Step, explain
 from xcomctl.operations.gc.plan import make_plan
-from xcomctl.operations.gc.sweep import Account, apply, new_operation_id, run
+from xcomctl.operations.gc.scope import Scope, scope_of
+from xcomctl.operations.gc.sweep import Pace
 from xcomctl.operations.gc.terms import (
+    CONFIRM_AFTER,
+    CONFIRM_AFTER_FLOOR,
+    KEEP_TRASH,
     OLDER_THAN,
     OLDER_THAN_FLOOR,
     SINGLE_PASS_OLDER_THAN,
+    Candidate,
+    Cause,
     Fate,
     Gate,
     Limit,
@@ -13,22 +25,37 @@ from xcomctl.operations.gc.terms import (
     Refusal,
     Rules,
     Tally,
+    Watch,
 )
 
 __all__ = [
+    "CONFIRM_AFTER",
+    "CONFIRM_AFTER_FLOOR",
+    "KEEP_TRASH",
     "OLDER_THAN",
     "OLDER_THAN_FLOOR",
     "SINGLE_PASS_OLDER_THAN",
     "Account",
+    "Candidate",
+    "Cause",
+    "Collection",
     "Fate",
     "Gate",
     "Limit",
+    "Pace",
     "Plan",
     "Refusal",
     "Rules",
+    "Scope",
+    "Step",
     "Tally",
-    "apply",
+    "Watch",
+    "collecting",
+    "dags",
+    "due",
+    "explain",
+    "frees_nothing_yet",
     "make_plan",
     "new_operation_id",
-    "run",
+    "scope_of",
 ]

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from hashlib import blake2b
 from typing import TypeVar
 
-from xcomctl.backend.reference import Placement
-from xcomctl.catalog import Catalog
+from xcomctl.backend.reference import OWN_FOLDER, Address, Placement, lies_below, parse, place, unique_part, urls_in
+from xcomctl.catalog import Catalog, Mention
 from xcomctl.catalog.selection import is_like
+from xcomctl.model import StoredObject
+from xcomctl.operations.gc.scope import Scope
 from xcomctl.operations.gc.terms import Rules, Watch
 
 T = TypeVar("T")
@@ -18,6 +20,9 @@ T = TypeVar("T")
 OWNER_REST = timedelta(hours=1)
 """How long a task instance must be over before the names that it may reuse are collected (Airflow 3.4): more than
 its missed heartbeats (300 s), the life of its token (600 s) and the retries of its last request."""
+
+EXAMPLES = 20
+"""So many of what is odd are remembered, to be named or looked up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +37,7 @@ class Live:
 
     def holds(self, placement: Placement) -> bool:
         """Whether any reference ends in this object's unique part."""
-        return _hashed(placement.unique) in self.names
+        return hashed(placement.unique) in self.names
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +53,40 @@ class Doubt:
 
 
 @dataclass(frozen=True, slots=True)
-class Evidence:
-    """All that is known when an object's fate is told. `now` is the store's time before the listing began."""
+class Listing:
+    """Everything under the base path but gc's own objects, each with what its name tells, and the canaries in it.
 
-    now: datetime
+    `uniques` are the unique parts of the names as hashes, `strangers` the names of no known layout.
+    """
+
+    started_at: datetime
+    objects: Sequence[tuple[StoredObject, Placement | None]]
+    canaries: Sequence[StoredObject]
+    uniques: frozenset[int]
+    strangers: frozenset[int]
+
+
+@dataclass(slots=True)
+class Misfits:
+    """What the rows say that does not fit the listing. The lists hold the first few."""
+
+    below_base: int = 0
+    dangling: int = 0
+    dangling_names: list[str] = field(default_factory=list)
+    respelled: list[str] = field(default_factory=list)
+    ambiguous: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """All that is known when an object's fate is told. Reading the rows began at `rows_at` and ended at `seen_at`."""
+
+    listing: Listing
+    rows_at: datetime
+    seen_at: datetime
     live: Live
     archived: Live
+    misfits: Misfits
     doubt: Doubt
 
 
@@ -65,25 +98,107 @@ def watched(items: Iterable[T], step: str, watch: Watch) -> Iterator[T]:
         yield item
 
 
-def live_and_archived(catalogs: Sequence[Catalog], rules: Rules, watch: Watch) -> tuple[Live, Live]:
-    """What the tables refer to that Airflow reads, and then what its archives do, unless they are to be ignored."""
-    read = (found for each in catalogs for found in each.references())
-    live = _live(watched(read, "references read", watch))
-    archives = () if rules.ignore_archives else catalogs
-    kept = (found for each in archives for found in each.archived_references())
-    return live, _live(watched(kept, "archived references read", watch))
+def gather(scope: Scope, rules: Rules, canary: str | None, watch: Watch) -> Evidence:
+    """Look at everything: the objects first, then the rows. `canary` is the name of one that counts as referred to."""
+    listing = list_objects(scope, watch)
+    watch("objects listed", len(listing.objects))
+    return gather_for(listing, scope, rules, watch, canary)
 
 
-def _hashed(unique: str) -> int:
-    return int.from_bytes(blake2b(unique.encode(errors="surrogatepass"), digest_size=8).digest(), "big")
+def gather_for(listing: Listing, scope: Scope, rules: Rules, watch: Watch, canary: str | None = None) -> Evidence:
+    """All that the rows tell about a listing."""
+    rows_at = scope.now()
+    misfits = Misfits()
+    judge = _Judge(scope.base, listing, listing.started_at - rules.older_than, misfits)
+    read = (found for each in scope.catalogs for found in each.references())
+    live = _live(judge.judged(watched(read, "references read", watch)), known=unique_part(canary or ""))
+    kept = (found for each in scope.catalogs for found in each.archived_references())
+    archived = _live(watched(kept, "archived references read", watch))
+    seen_at = scope.now()
+    orphans = [p for _, p in listing.objects if p and not live.holds(p) and not archived.holds(p)]
+    doubt = doubt_of(orphans, scope.catalogs, rules, listing.started_at)
+    return Evidence(listing, rows_at, seen_at, live, archived, misfits, doubt)
 
 
-def _live(references: Iterable[set[str]]) -> Live:
+def list_objects(scope: Scope, watch: Watch) -> Listing:
+    """The whole listing. Raises `StorageError` when it cannot be read to its end."""
+    started_at = scope.now()
+    folder = scope.base.location.folder
+    own = (folder + OWN_FOLDER + "/", scope.control.folder)
+    objects: list[tuple[StoredObject, Placement | None]] = []
+    canaries = []
+    for found in watched(scope.store.objects(folder), "objects listed", watch):
+        if found.name.startswith(own):
+            canaries.append(found)
+        else:
+            objects.append((found, place(found.name[len(folder) :])))
+    uniques = frozenset(hashed(placement.unique) for _, placement in objects if placement is not None)
+    strangers = frozenset(hashed(found.name) for found, placement in objects if placement is None)
+    return Listing(started_at, objects, canaries, uniques, strangers)
+
+
+def hashed(text: str) -> int:
+    """64 bits of a name."""
+    return int.from_bytes(blake2b(text.encode(errors="surrogatepass"), digest_size=8).digest(), "big")
+
+
+class _Judge:
+    """Compares what the rows mention with what was listed."""
+
+    def __init__(self, base: Address, listing: Listing, settled_before: datetime, misfits: Misfits) -> None:
+        self._base = base
+        self._spelled = base.text.rstrip("/") + "/"
+        self._listing = listing
+        self._settled_before = settled_before
+        self._misfits = misfits
+
+    def judged(self, mentions: Iterable[Mention]) -> Iterator[Mention]:
+        """The same mentions, each looked at."""
+        for mention in mentions:
+            self._judge(mention)
+            yield mention
+
+    def _judge(self, mention: Mention) -> None:
+        unique = unique_part(mention.text)
+        if unique is None:
+            self._judge_others(mention)
+        elif hashed(unique) in self._listing.uniques:
+            self._misfits.below_base += 1
+            if not mention.text.startswith(self._spelled):
+                _remember(self._misfits.respelled, mention.text)
+        elif lies_below(mention.text, self._base):
+            self._misfits.below_base += 1
+            self._judge_missing(mention)
+
+    def _judge_missing(self, mention: Mention) -> None:
+        """A reference to nothing counts once it is old: a young one may be newer than the listing."""
+        address, stored_at = parse(mention.text), mention.stored_at
+        if address is not None and stored_at is not None and stored_at < self._settled_before:
+            self._misfits.dangling += 1
+            _remember(self._misfits.dangling_names, address.location.name)
+
+    def _judge_others(self, mention: Mention) -> None:
+        """What has no unique part and leads below the base must be an object that was listed."""
+        whole = parse(mention.text) is not None
+        for url in [mention.text] if whole else urls_in(mention.text):
+            address = parse(url)
+            if address is None or unique_part(url) is not None or not lies_below(url, self._base):
+                continue
+            if hashed(address.location.name) not in self._listing.strangers:
+                _remember(self._misfits.ambiguous, url)
+
+
+def _remember(examples: list[str], example: str) -> None:
+    if len(examples) < EXAMPLES:
+        examples.append(example)
+
+
+def _live(mentions: Iterable[Mention], known: str | None = None) -> Live:
     count = 0
-    names: set[int] = set()
-    for referred in references:
-        count += 1
-        names.update(_hashed(unique) for unique in referred)
+    names = {hashed(known)} if known is not None else set()
+    for mention in mentions:
+        count += bool(mention.names)
+        names.update(map(hashed, mention.names))
     return Live(count, frozenset(names))
 
 

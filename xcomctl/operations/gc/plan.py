@@ -1,121 +1,157 @@
 """Look at everything and decide: list the objects, then read all rows, and subtract.
 
 The order is the proof. Airflow writes the object first and the row later, and uses a name once: an object that was
-listed before the rows were read, is older than any write lasts, and has no row, never gets one. In doubt it is kept.
+listed before the rows were read, is older than any write lasts, and has no row, never gets one. Whoever read its row
+before has opened it by the time that a second run sees the same. In doubt it is kept.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
-from datetime import datetime, timedelta, timezone
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
-from xcomctl.backend.reference import Address, Placement, place
-from xcomctl.backend.storage import Store
-from xcomctl.catalog import Catalog
+from xcomctl.backend.reference import Placement, place
 from xcomctl.catalog.selection import is_like
+from xcomctl.ledger import Claim, Mark, Removed
+from xcomctl.ledger.audit import records, removed_by
+from xcomctl.ledger.claim import read_claim
+from xcomctl.ledger.marks import read_marks
 from xcomctl.model import StoredObject
-from xcomctl.operations.gc.evidence import Evidence, doubt_of, live_and_archived, watched
-from xcomctl.operations.gc.terms import Fate, Gate, Plan, Refusal, Rules, Tally, Watch
+from xcomctl.operations.gc.canary import Canaries
+from xcomctl.operations.gc.causes import Causes
+from xcomctl.operations.gc.evidence import Evidence, gather, hashed
+from xcomctl.operations.gc.gates import is_restored, refusals
+from xcomctl.operations.gc.scope import Scope
+from xcomctl.operations.gc.terms import Candidate, Fate, Plan, Rules, Tally, Watch
 
-CLOCK_TOLERANCE = timedelta(minutes=5)
+Marks = Mapping[str, Mark]
+Orphan = tuple[StoredObject, Placement]
 
 
 def make_plan(
-    catalogs: Sequence[Catalog],
-    store: Store,
-    base: Address,
-    rules: Rules,
-    watch: Watch = lambda step, done: None,
+    scope: Scope, rules: Rules, watch: Watch = lambda step, done: None, canaries: Canaries | None = None
 ) -> Plan:
     """Look at all objects under the base path, and then at all rows of all catalogues.
 
     Writes nothing. Raises `StorageError` or `MetadataError` when either cannot be read completely.
     """
-    folder = base.location.folder
-    started_at = store.now(folder)
-    placed = [
-        (found, place(found.name[len(folder) :])) for found in watched(store.objects(folder), "objects listed", watch)
-    ]
-    live, archived = live_and_archived(catalogs, rules, watch)
-    orphans = [p for _, p in placed if p and not live.holds(p) and not archived.holds(p)]
-    evidence = Evidence(started_at, live, archived, doubt_of(orphans, catalogs, rules, started_at))
-    fates = dict.fromkeys(Fate, Tally())
-    candidates = []
-    for found, placement in placed:
-        fate = _fate(found, placement, evidence, rules)
-        fates[fate] += Tally.of(found)
-        if fate is Fate.CANDIDATE:
-            candidates.append(found)
-    deletable = tuple(candidates) if rules.single_pass else ()
-    references = live.references + archived.references
-    plan = Plan(base, rules, references, fates, deletable, (), store.condition)
-    return replace(plan, refusals=tuple(_refusals(plan, catalogs, store)))
+    claimed = read_claim(scope.control)
+    claim = Claim(scope.base.location.url, tuple(catalog.epoch() for catalog in scope.catalogs))
+    marks = {} if rules.single_pass or is_restored(claimed, claim) else read_marks(scope.control, claim.base)
+    evidence = gather(scope, rules, canaries.live if canaries else None, watch)
+    sorted_ = _sorted_out(scope, rules, evidence, marks)
+    healable, outdated = _removed_before(scope, rules, evidence)
+    candidates = tuple(_candidates(sorted_.orphans, scope, rules, evidence, marks))
+    plan = Plan(
+        base=scope.base,
+        rules=rules,
+        references=evidence.live.references + evidence.archived.references,
+        fates=sorted_.fates,
+        candidates=candidates,
+        deletable=tuple(each for each in candidates if _is_due(each, rules, evidence)),
+        marks=(
+            *sorted_.marks,
+            *(Mark(scope.relative(c.object.name), c.object.version, c.first_seen) for c in candidates),
+        ),
+        revived=sorted_.revived,
+        healable=tuple(healable),
+        outdated=outdated,
+        claim=claim,
+        way=scope.store.way_back(rules.keep_trash),
+        condition=scope.store.condition,
+        look_first=canaries is None or not canaries.conditions_hold,
+        seen_at=evidence.seen_at,
+    )
+    found = [*refusals(plan, evidence, scope, claimed), *(canaries.refusals(scope, evidence) if canaries else ())]
+    return replace(plan, refusals=tuple(refusal for refusal in found if refusal.gate not in rules.allow))
 
 
-def _fate(found: StoredObject, placement: Placement | None, evidence: Evidence, rules: Rules) -> Fate:
+def fate_of(found: StoredObject, placement: Placement | None, evidence: Evidence, rules: Rules) -> Fate:
+    """What one listed object is to this run."""
     if placement is None:
         return Fate.UNKNOWN
     if evidence.live.holds(placement):
         return Fate.LIVE
-    if evidence.archived.holds(placement):
+    if evidence.archived.holds(placement) and not rules.ignore_archives:
         return Fate.ARCHIVED
-    if found.modified_at > evidence.now - rules.older_than:
+    if found.modified_at > evidence.listing.started_at - rules.older_than:
         return Fate.YOUNG
     if not _chosen(placement.dag_id, rules):
         return Fate.EXCLUDED
     return Fate.HELD if evidence.doubt.covers(placement) else Fate.CANDIDATE
 
 
+@dataclass(slots=True)
+class _Sorted:
+    """The listing by its fates. `marks` are those that stay although their objects are not candidates of this run."""
+
+    fates: dict[Fate, Tally] = field(default_factory=lambda: dict.fromkeys(Fate, Tally()))
+    orphans: list[Orphan] = field(default_factory=list)
+    marks: list[Mark] = field(default_factory=list)
+    revived: Tally = field(default_factory=Tally)
+
+
+def _sorted_out(scope: Scope, rules: Rules, evidence: Evidence, marks: Marks) -> _Sorted:
+    sorted_ = _Sorted()
+    for found, placement in evidence.listing.objects:
+        fate = fate_of(found, placement, evidence, rules)
+        sorted_.fates[fate] += Tally.of(found)
+        if placement is None:
+            continue
+        if fate is Fate.CANDIDATE:
+            sorted_.orphans.append((found, placement))
+        mark = _mark_on(found, scope, marks)
+        if mark is not None and fate is Fate.EXCLUDED and not evidence.doubt.covers(placement):
+            sorted_.marks.append(mark)  # this run does not choose it, and sees an orphan all the same
+        elif mark is not None and fate in (Fate.LIVE, Fate.ARCHIVED):
+            sorted_.revived += Tally.of(found)
+    return sorted_
+
+
+def _candidates(
+    orphans: Sequence[Orphan], scope: Scope, rules: Rules, evidence: Evidence, marks: Marks
+) -> Iterator[Candidate]:
+    causes = Causes([placement for _, placement in orphans], scope.catalogs, evidence)
+    for found, placement in orphans:
+        mark = _mark_on(found, scope, marks)
+        first_seen = mark.first_seen if mark is not None else evidence.seen_at
+        due_at = first_seen if rules.single_pass else first_seen + rules.confirm_after
+        yield Candidate(found, placement, causes.of(placement), first_seen, due_at, seen_before=mark is not None)
+
+
+def _mark_on(found: StoredObject, scope: Scope, marks: Marks) -> Mark | None:
+    """The mark on an object, if it is still the one that was marked."""
+    mark = marks.get(scope.relative(found.name)) if marks else None
+    return mark if mark is not None and mark.version == found.version else None
+
+
+def _is_due(candidate: Candidate, rules: Rules, evidence: Evidence) -> bool:
+    """Whether it may go now: the wait counts from the end of one reading of the rows to the start of the next."""
+    return rules.single_pass or (candidate.seen_before and candidate.due_at <= evidence.rows_at)
+
+
+def _removed_before(scope: Scope, rules: Rules, evidence: Evidence) -> tuple[list[Removed], dict[str, list[Removed]]]:
+    """Of what earlier runs removed, what a row refers to now, and by operation what was kept for long enough."""
+    healable: list[Removed] = []
+    outdated: dict[str, list[Removed]] = {}
+    for record in records(scope.control):
+        if not record.has_removed or record.is_emptied:
+            continue
+        removed = [each for each in removed_by(scope.control, record) if each.settled is None]
+        missed = [each for each in removed if _is_missed(each, scope, evidence)]
+        healable += missed
+        if record.started_at < evidence.seen_at - rules.keep_trash:
+            outdated[record.operation_id] = [each for each in removed if each not in missed]
+    return healable, outdated
+
+
+def _is_missed(removed: Removed, scope: Scope, evidence: Evidence) -> bool:
+    """Whether a row refers to what is no longer there."""
+    placement = place(scope.relative(removed.kept.object.name))
+    if placement is None or hashed(placement.unique) in evidence.listing.uniques:
+        return False
+    return evidence.live.holds(placement) or evidence.archived.holds(placement)
+
+
 def _chosen(dag_id: str, rules: Rules) -> bool:
     return is_like(dag_id, rules.dag_ids, empty=True) and not is_like(dag_id, rules.exclude_dag_ids, empty=False)
-
-
-def _refusals(plan: Plan, catalogs: Sequence[Catalog], store: Store) -> Iterator[Refusal]:
-    now = store.now(plan.base.location.folder)
-    found = [*_schema_refusals(catalogs), *_server_refusals(catalogs, now), *_plausibility_refusals(plan)]
-    if not store.deletes and not plan.rules.dry_run:
-        scheme = plan.base.location.scheme
-        found.append(Refusal(Gate.STORE_KIND, f"gc deletes on S3, GCS and local files, not on {scheme}://"))
-    return (refusal for refusal in found if refusal.gate not in plan.rules.allow)
-
-
-def _schema_refusals(catalogs: Sequence[Catalog]) -> Iterator[Refusal]:
-    for catalog in catalogs:
-        schema = catalog.schema
-        if schema.unknown:
-            message = f"{catalog} has tables that may hold references: {', '.join(schema.unknown)}"
-            yield Refusal(Gate.UNKNOWN_TABLE, message)
-        if schema.missing:
-            message = f"{catalog} lacks {', '.join(schema.missing)}, or this user may not see it"
-            yield Refusal(Gate.MISSING_TABLE, message)
-        if schema.version is None:
-            yield Refusal(Gate.UNKNOWN_HEAD, f"{catalog} has the unknown schema {schema.head or '(no alembic head)'}")
-
-
-def _server_refusals(catalogs: Sequence[Catalog], now: datetime) -> Iterator[Refusal]:
-    """A copy may lack the newest rows, and with a wrong clock somewhere no age can be told."""
-    clocks = {"this machine": datetime.now(timezone.utc)}
-    for catalog in catalogs:
-        if catalog.is_replica():
-            yield Refusal(Gate.REPLICA, f"{catalog} is a replica, which may lack the newest rows")
-        told = catalog.now()
-        clocks |= {str(catalog): told} if told is not None else {}
-    for name, clock in clocks.items():
-        if abs(clock - now) > CLOCK_TOLERANCE:
-            yield Refusal(Gate.CLOCK, f"the clocks of {name} and of the store differ: {clock} and {now}")
-
-
-def _plausibility_refusals(plan: Plan) -> Iterator[Refusal]:
-    """What a listing and rows look like that do not belong together."""
-    candidates, listed = plan.fates[Fate.CANDIDATE].count, plan.listed.count
-    if candidates and not plan.references:
-        yield Refusal(Gate.EMPTY_ROOTS, f"{listed} objects, but no row of any database refers to one")
-    elif candidates and not plan.kept_by_rows.count:
-        message = (
-            f"{plan.references} references and {listed} objects, and none belong together: wrong base or database?"
-        )
-        yield Refusal(Gate.NO_OVERLAP, message)
-    if not plan.rules.max_delete.allows(len(plan.deletable), listed):
-        message = f"{len(plan.deletable)} of {listed} objects would go, more than {plan.rules.max_delete}"
-        yield Refusal(Gate.MAX_DELETE, message)

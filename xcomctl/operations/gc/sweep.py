@@ -1,134 +1,130 @@
-"""Do what a plan says, batch by batch, each looked up in the databases once more, and keep account of it."""
+"""Do what a plan says: heal, empty the trash, and remove batch by batch, each looked up in the databases once more.
+
+Every batch is written down before it goes and after, so that whoever comes next knows what became of it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from datetime import datetime, timezone
-from uuid import uuid4
+from collections.abc import Callable, Iterator, Sequence
+from itertools import groupby
 
-from xcomctl.backend.reference import Placement, place
-from xcomctl.backend.storage import Store
+from xcomctl.backend.reference import Placement
 from xcomctl.catalog import Catalog
-from xcomctl.errors import ExitCode, XcomctlError
+from xcomctl.errors import XcomctlError
+from xcomctl.ledger import Lease
+from xcomctl.ledger.audit import (
+    batch_of,
+    write_emptied,
+    write_intent,
+    write_outcome,
+    write_returns,
+    write_run,
+)
+from xcomctl.ledger.claim import write_claim
+from xcomctl.ledger.marks import write_marks
 from xcomctl.model import Deletion
+from xcomctl.operations.gc.account import Account
 from xcomctl.operations.gc.evidence import unfinished_owners
-from xcomctl.operations.gc.terms import Plan, Tally
+from xcomctl.operations.gc.scope import Scope
+from xcomctl.operations.gc.terms import Candidate, Tally
 
 BATCH = 500
-NOTHING = Tally()
-STATUS = {
-    ExitCode.OK: "success",
-    ExitCode.PARTIAL: "partial",
-    ExitCode.REFUSED: "refused",
-    ExitCode.STORAGE: "error",
-}
+
+Pace = Callable[[], str | None]
+"""Asked before each batch: why to stop here, or None to go on."""
 
 
-@dataclass(slots=True)
-class Account:
-    """What one run did, kept while it runs, so that a run that breaks off can still be reported."""
-
-    plan: Plan
-    operation_id: str
-    deleted: Tally = NOTHING
-    revived: Tally = NOTHING
-    vanished: Tally = NOTHING
-    perhaps_changed: bool = False
-    failures: list[dict[str, str]] = field(default_factory=list)
-
-    def enter(self, outcome: Deletion) -> None:
-        """Count what became of one object."""
-        if outcome.error is not None:
-            url = replace(self.plan.base.location, name=outcome.object.name).url
-            self.failures.append({"code": "delete_failed", "url": url, "message": outcome.error})
-            self.perhaps_changed |= outcome.unknown
-        elif outcome.vanished:
-            self.vanished += Tally.of(outcome.object)
-        elif outcome.changed:
-            self.revived += Tally.of(outcome.object)
-        else:
-            self.deleted += Tally.of(outcome.object)
-
-    def break_off(self, error: XcomctlError) -> None:
-        """The run could not go on after it had changed something."""
-        self.failures.append({"code": "broke_off", "message": error.message})
-
-    @property
-    def exit_code(self) -> ExitCode:
-        """What the shell is told: partial only when something was changed, storage when nothing could be."""
-        if self.plan.refusals:
-            return ExitCode.REFUSED
-        if self.failures:
-            return ExitCode.PARTIAL if self.deleted.count or self.perhaps_changed else ExitCode.STORAGE
-        return ExitCode.OK
-
-    @property
-    def tallies(self) -> dict[str, Tally]:
-        """Every count of the report, by its name."""
-        fates = {fate.value: tally for fate, tally in self.plan.fates.items()}
-        return {
-            "listed": self.plan.listed,
-            **fates,
-            "live": self.plan.kept_by_rows,
-            "marked": Tally(),
-            "deletable": Tally.of(*self.plan.deletable),
-            "deleted": self.deleted,
-            "revived": self.revived,
-            "vanished": self.vanished,
-        }
-
-    def document(self) -> dict[str, object]:
-        """The report as programs read it."""
-        counts: dict[str, object] = {}
-        for name, tally in self.tallies.items():
-            counts |= {name: tally.count, f"{name}_bytes": tally.bytes}
-        return {
-            "schema": 1,
-            "command": "gc",
-            "operation_id": self.operation_id,
-            "dry_run": self.plan.rules.dry_run,
-            "status": STATUS[self.exit_code],
-            **counts,
-            "failures": self.failures,
-            "refusals": [{"gate": refusal.gate.value, "message": refusal.message} for refusal in self.plan.refusals],
-        }
-
-
-def run(account: Account, catalogs: Sequence[Catalog], store: Store) -> Iterator[Deletion]:
+def carry_out(account: Account, scope: Scope, lease: Lease, pace: Pace) -> Iterator[Deletion]:
     """Apply the account's plan and enter each outcome; an error is raised only before the first change."""
     try:
-        for outcome in apply(account.plan, catalogs, store):
-            account.enter(outcome)
-            yield outcome
+        yield from _steps(account, scope, lease, pace)
     except XcomctlError as error:
-        if not account.deleted.count:
+        if not account.has_changed:
             raise
         account.break_off(error)
+    _write_down(account, scope, finished=True)
 
 
-def apply(plan: Plan, catalogs: Sequence[Catalog], store: Store) -> Iterator[Deletion]:
-    """Delete what the plan says, batch by batch, and yield what became of every object.
+def _steps(account: Account, scope: Scope, lease: Lease, pace: Pace) -> Iterator[Deletion]:
+    plan, control = account.plan, scope.control
+    lease.keep()
+    _write_down(account, scope)
+    write_claim(control, plan.claim, plan.seen_at)
+    if not plan.rules.single_pass:
+        write_marks(control, plan.claim.base, account.operation_id, plan.marks)
+    _heal(account, scope)
+    _empty_trash(account, scope)
+    for number, start in enumerate(range(0, len(plan.deletable), BATCH), start=1):
+        account.stopped = pace()
+        if account.stopped is not None:
+            return
+        lease.keep()
+        for outcome in _sweep(account, scope, number, plan.deletable[start : start + BATCH]):
+            account.enter(outcome)
+            yield outcome
 
-    The rows of a batch are read once more just before it goes; whatever has a row again, or an owner at work, is kept.
-    """
-    folder = plan.base.location.folder
-    for start in range(0, len(plan.deletable), BATCH):
-        batch = plan.deletable[start : start + BATCH]
-        placements = {found.name: place(found.name[len(folder) :]) for found in batch}
-        revived = _revived([p for p in placements.values() if p], catalogs, store.now(folder))
-        kept = {name for name, placement in placements.items() if placement is None or placement.unique in revived}
-        yield from (Deletion(found, changed=True) for found in batch if found.name in kept)
-        yield from store.delete([found for found in batch if found.name not in kept])
+
+def _sweep(account: Account, scope: Scope, number: int, candidates: Sequence[Candidate]) -> Iterator[Deletion]:
+    """One batch. Whatever has a row again, or an owner at work, is kept."""
+    plan, control = account.plan, scope.control
+    revived = _revived([candidate.placement for candidate in candidates], scope)
+    kept = [each.object for each in candidates if each.placement.unique in revived]
+    yield from (Deletion(found, changed=True) for found in kept)
+    going = [each for each in candidates if each.placement.unique not in revived]
+    causes = {each.object.name: each.cause.value for each in going}
+    batch = batch_of(control, account.operation_id, number, [each.object for each in going], causes)
+    if not going:
+        return
+    write_intent(control, batch, plan.way)
+    account.perhaps_changed = True  # until every answer is here
+    outcomes = list(scope.store.remove(batch.removals, plan.way, look_first=plan.look_first))
+    account.perhaps_changed = False
+    try:
+        write_outcome(control, batch, outcomes)
+    finally:
+        yield from outcomes
 
 
-def new_operation_id() -> str:
-    """A name for one run that sorts by time."""
-    return f"{datetime.now(timezone.utc):%Y%m%dT%H%M%SZ}-{uuid4().hex[:8]}"
+def _heal(account: Account, scope: Scope) -> None:
+    """Bring back what an earlier run removed and a row refers to now."""
+    by_operation = groupby(account.plan.healable, key=lambda removed: removed.operation_id)
+    for operation_id, removed in by_operation:
+        returns = list(scope.store.bring_back([each.kept for each in removed]))
+        for returned in returns:
+            account.enter_return(returned)
+        write_returns(scope.control, operation_id, account.operation_id, 1, returns)
 
 
-def _revived(placements: Sequence[Placement], catalogs: Sequence[Catalog], now: datetime) -> set[str]:
+def _empty_trash(account: Account, scope: Scope) -> None:
+    """Let go for good of what was kept for long enough; only what the audit names."""
+    for operation_id, removed in account.plan.outdated.items():
+        copies = [each.kept for each in removed if each.kept.is_copy]
+        scope.store.discard([kept.kept_as for kept in copies])
+        tally = Tally.of(*(kept.object for kept in copies))
+        account.freed += tally
+        at = account.plan.seen_at
+        write_emptied(scope.control, operation_id, account.operation_id, at, tally.count, tally.bytes)
+
+
+def _write_down(account: Account, scope: Scope, *, finished: bool = False) -> None:
+    """The run as the history tells it."""
+    plan = account.plan
+    facts: dict[str, object] = {
+        "command": "gc",
+        "started_at": plan.seen_at.isoformat(),
+        "base": plan.claim.base,
+        "databases": [epoch.database for epoch in plan.claim.epochs],
+        "rules": plan.rules.facts(),
+        "way_back": plan.way.value,
+        "conditional": not plan.look_first,
+    }
+    facts |= {"report": account.document(), "finished_at": scope.now().isoformat()} if finished else {}
+    write_run(scope.control, account.operation_id, facts)
+
+
+def _revived(placements: Sequence[Placement], scope: Scope) -> set[str]:
     """The unique parts of those objects that have a row now, or an owner that may still write."""
+    catalogs: Sequence[Catalog] = scope.catalogs
     referenced = {unique for catalog in catalogs for unique in catalog.still_referenced(placements)}
-    owners = unfinished_owners(placements, catalogs, now)
+    owners = unfinished_owners(placements, catalogs, scope.now())
     return referenced | {p.unique for p in placements if p.owner in owners}

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from enum import Enum
 from fractions import Fraction
 
-from xcomctl.backend.reference import Address
-from xcomctl.model import StoredObject
+from xcomctl.backend.reference import Address, Placement
+from xcomctl.ledger import Claim, Mark, Removed
+from xcomctl.model import StoredObject, WayBack
 
 OLDER_THAN = timedelta(days=3)
 OLDER_THAN_FLOOR = timedelta(hours=24)
 SINGLE_PASS_OLDER_THAN = timedelta(days=7)
+CONFIRM_AFTER = timedelta(hours=20)
+CONFIRM_AFTER_FLOOR = timedelta(hours=1)
+KEEP_TRASH = timedelta(days=14)
 
 
 class Gate(str, Enum):
@@ -24,8 +28,16 @@ class Gate(str, Enum):
     MISSING_TABLE = "missing-table"
     REPLICA = "replica"
     CLOCK = "clock"
+    FOREIGN_CLAIM = "foreign-claim"
+    RESTORED_DATABASE = "restored-database"
+    STATE_STORE_OVERLAP = "state-store-overlap"
     EMPTY_ROOTS = "empty-roots"
     NO_OVERLAP = "no-overlap"
+    DANGLING = "dangling"
+    TWO_SPELLINGS = "two-spellings"
+    AMBIGUOUS = "ambiguous"
+    INCOMPLETE_LISTING = "incomplete-listing"
+    CANARY = "canary"
     MAX_DELETE = "max-delete"
     STORE_KIND = "store-kind"
 
@@ -40,6 +52,18 @@ class Fate(str, Enum):
     EXCLUDED = "excluded"
     HELD = "held"
     CANDIDATE = "candidates"
+
+
+class Cause(str, Enum):
+    """Why an object is an orphan, as far as the databases still tell."""
+
+    DAG_DELETED = "dag-deleted"
+    RUN_DELETED = "run-deleted"
+    TASK_DELETED = "task-deleted"
+    DB_CLEAN = "db-clean"
+    OVERWRITTEN = "overwritten"
+    NEVER_COMMITTED = "never-committed"
+    ROW_DELETED = "row-deleted"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +86,8 @@ class Rules:
     """What makes an object an orphan that may go, and which gates are lifted. Globs match DAG ids."""
 
     older_than: timedelta = OLDER_THAN
+    confirm_after: timedelta = CONFIRM_AFTER
+    keep_trash: timedelta = KEEP_TRASH
     single_pass: bool = False
     max_delete: Limit = Limit(share=Fraction(1, 5))
     allow: frozenset[Gate] = frozenset()
@@ -70,6 +96,21 @@ class Rules:
     include_unknown_dags: tuple[str, ...] = ()
     ignore_archives: bool = False
     dry_run: bool = False
+
+    def facts(self) -> dict[str, object]:
+        """These rules as the audit records them."""
+        return {
+            "older_than_seconds": self.older_than.total_seconds(),
+            "confirm_after_seconds": self.confirm_after.total_seconds(),
+            "keep_trash_seconds": self.keep_trash.total_seconds(),
+            "single_pass": self.single_pass,
+            "max_delete": str(self.max_delete),
+            "allow": sorted(gate.value for gate in self.allow),
+            "dag_ids": self.dag_ids,
+            "exclude_dag_ids": self.exclude_dag_ids,
+            "include_unknown_dags": self.include_unknown_dags,
+            "ignore_archives": self.ignore_archives,
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,26 +138,65 @@ class Refusal:
 
 
 @dataclass(frozen=True, slots=True)
+class Candidate:
+    """An orphan that may go once it has been seen as one for long enough, which it has at `due_at`."""
+
+    object: StoredObject
+    placement: Placement
+    cause: Cause
+    first_seen: datetime
+    due_at: datetime
+    seen_before: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
-    """What a run found, and what it would delete. The fates share out the objects listed."""
+    """What a run found, and what it would do. The fates share out the objects listed.
+
+    `marks` are what the next run goes by. `revived` had a mark and is referred to again. Of what earlier runs removed
+    `healable` is referred to again, and `outdated`, by operation, was kept for long enough. `look_first` says that no
+    condition of the store on a delete can be relied on.
+    """
 
     base: Address
     rules: Rules
     references: int
     fates: Mapping[Fate, Tally]
-    deletable: tuple[StoredObject, ...]
-    refusals: tuple[Refusal, ...]
+    candidates: tuple[Candidate, ...]
+    deletable: tuple[Candidate, ...]
+    marks: Collection[Mark]
+    revived: Tally
+    healable: tuple[Removed, ...]
+    outdated: Mapping[str, Sequence[Removed]]
+    claim: Claim
+    way: WayBack
     condition: str | None
+    look_first: bool
+    seen_at: datetime
+    refusals: tuple[Refusal, ...] = ()
 
     @property
     def kept_by_rows(self) -> Tally:
         """The objects that any row refers to, those of archives included."""
-        return self.fates[Fate.LIVE] + self.fates[Fate.ARCHIVED]
+        archived = Tally() if self.rules.ignore_archives else self.fates[Fate.ARCHIVED]
+        return self.fates[Fate.LIVE] + archived
 
     @property
     def listed(self) -> Tally:
-        """All objects under the base path."""
+        """All objects under the base path, but for gc's own."""
         return sum(self.fates.values(), Tally())
+
+    @property
+    def trash(self) -> Tally:
+        """What the trash holds longer than it is to be kept."""
+        removed = (each.kept for some in self.outdated.values() for each in some)
+        return Tally.of(*(kept.object for kept in removed if kept.is_copy))
+
+    @property
+    def waiting(self) -> tuple[Candidate, ...]:
+        """The candidates that a later run may delete."""
+        going = {candidate.object.name for candidate in self.deletable}
+        return tuple(each for each in self.candidates if each.object.name not in going)
 
 
 Watch = Callable[[str, int], None]

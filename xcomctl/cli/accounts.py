@@ -1,0 +1,145 @@
+"""How an account of a gc run is told: the plan before, the failures after, the counts at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from xcomctl.cli import render
+from xcomctl.cli.options import Display, Output
+from xcomctl.cli.report import Report
+from xcomctl.errors import ExitCode
+from xcomctl.model import Deletion
+
+if TYPE_CHECKING:
+    from xcomctl.operations.gc import Account, Plan, Tally
+
+FAILURES_NAMED = 10
+DUE_NAMED = 3
+
+
+def tell_plan(account: Account, said: Report) -> None:
+    """What was found, and what would be done about it."""
+    plan = account.plan
+    said.detail(f"{plan.listed.count} objects under {plan.base.text}, {plan.references} references in the databases")
+    said.detail(f"deletes are conditional: {_condition(plan)}; way back: {plan.way.value}")
+    if plan.deletable and not plan.rules.dry_run and plan.look_first:
+        said.warning(
+            "deletes are unconditional: this store does not honour conditions, so each object is looked up first"
+        )
+    for candidate in plan.candidates:
+        found = candidate.object
+        facts = {"size_bytes": found.size_bytes, "modified_at": found.modified_at.isoformat()}
+        said.detail(f"orphan {found.name}", cause=candidate.cause.value, due_at=candidate.due_at.isoformat(), **facts)
+    for refusal in plan.refusals:
+        said.warning(f"refused by the gate {refusal.gate.value}: {refusal.message}")
+    if plan.refusals:
+        said.warning("nothing was changed; --allow GATE lifts a gate")
+        return
+    if plan.rules.dry_run:
+        said.note(f"dry run: {amount(account, 'deletable')}, would be deleted; nothing was changed")
+    _tell_due(account, said)
+
+
+def _condition(plan: Plan) -> str:
+    if plan.rules.dry_run:
+        return f"{plan.condition or 'no'} (tried only in a real run)"
+    return "no" if plan.look_first else str(plan.condition)
+
+
+def _tell_due(account: Account, said: Report) -> None:
+    """What becomes deletable when."""
+    from xcomctl.operations.gc import due
+
+    times = due(account.plan)
+    for at, tally in times[:DUE_NAMED]:
+        said.note(f"{_amount(tally)}, are marked and become deletable from {at.isoformat(timespec='seconds')}")
+    if len(times) > DUE_NAMED:
+        said.note(f"and more at {len(times) - DUE_NAMED} later times; -o json has them all")
+
+
+def amount(account: Account, count: str) -> str:
+    """A count and its bytes, in words."""
+    return _amount(account.tallies[count])
+
+
+def _amount(tally: Tally) -> str:
+    return f"{tally.count} objects, {render.readable_size(tally.bytes)}"
+
+
+def ask(account: Account, said: Report) -> bool:
+    """Let a person agree to what a run is about to do; there is nothing to ask where it has nothing to do."""
+    from xcomctl.operations.gc import Tally
+
+    plan = account.plan
+    deeds = [
+        f"{verb} {_amount(tally)}"
+        for verb, tally in (
+            ("delete", account.tallies["deletable"]),
+            ("mark", account.tallies["marked"]),
+            ("empty the trash of", plan.trash),
+            ("bring back", Tally.of(*(removed.kept.object for removed in plan.healable))),
+        )
+        if tally.count
+    ]
+    if not deeds:
+        return True
+    question = " and ".join(deeds)
+    agreed = said.confirm(f"{question[0].upper()}{question[1:]}, under {plan.base.text}?")
+    if not agreed:
+        said.note("nothing was deleted")
+    return agreed
+
+
+def tell_outcome(outcome: Deletion, said: Report) -> None:
+    """What became of one object."""
+    said.detail(f"{'kept' if outcome.error or outcome.changed else 'deleted'} {outcome.object.name}")
+
+
+def tell_failures(account: Account, said: Report) -> None:
+    """What went wrong, what was left for the next run, and how all can be undone."""
+    tell_some(account.failures, said)
+    if account.failures:
+        said.warning("what failed was kept; may these credentials delete here? the next run tries again")
+    if account.stopped is not None:
+        said.note("stopped before all was done; the next run goes on")
+    if account.deleted.count:
+        from xcomctl.operations.gc import frees_nothing_yet
+
+        said.note(f"{_amount(account.deleted)}, deleted; {frees_nothing_yet(account.plan.way)}")
+        said.note(f"`xcomctl restore {account.operation_id}` brings them back")
+
+
+def tell_some(failures: list[dict[str, str]], said: Report) -> None:
+    """The first few failures."""
+    for failure in failures[:FAILURES_NAMED]:
+        said.warning(f"{failure.get('url', 'the run broke off')}: {failure['message']}")
+    if len(failures) > FAILURES_NAMED:
+        said.warning(f"and {len(failures) - FAILURES_NAMED} more failures; -o json names them all")
+
+
+def show(account: Account, display: Display) -> None:
+    """The report, which a quiet success leaves out."""
+    if display.quiet and account.exit_code is ExitCode.OK:
+        return
+    form = render.chosen(display.output)
+    if form in (Output.JSON, Output.JSONL, Output.YAML):
+        render.document(account.document(), form)
+        return
+    show_counts(account.tallies.items(), form, display)
+    if form is Output.TABLE and account.plan.candidates:
+        from xcomctl.operations.gc import dags
+
+        rows = [
+            {"dag_id": d.dag_id, "objects": d.objects.count, "size_bytes": d.objects.bytes, "oldest": d.oldest}
+            for d in dags(account.plan)
+        ]
+        render.records(rows, ("dag_id", "objects", "size_bytes", "oldest"), form, display.color)
+
+
+def show_counts(tallies: Iterable[tuple[str, Tally]], form: Output, display: Display) -> None:
+    """Counts and their bytes; a table leaves out what is zero."""
+    rows = [
+        {"what": n, "objects": t.count, "size_bytes": t.bytes} for n, t in tallies if t.count or form != Output.TABLE
+    ]
+    render.records(rows, ("what", "objects", "size_bytes"), form, display.color)

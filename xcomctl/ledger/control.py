@@ -1,0 +1,137 @@
+"""The folder under `--control`: where it is, and how small objects in it are read and written."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from hashlib import sha256
+from typing import Any
+
+from xcomctl.backend.reference import OWN_FOLDER, Address, Location, parse_base
+from xcomctl.backend.storage import Store
+from xcomctl.errors import NoFolderError, StorageError, UsageError
+from xcomctl.model import StoredObject
+
+Facts = Mapping[str, Any]
+
+
+def control_folder(base: Address, named: str | None) -> str:
+    """The prefix of gc's own objects: what `--control` names, else `<parent of base>/_xcomctl/<hash of base>/`.
+
+    Inside the base path only where that has no parent to write to: a bucket's root, or a mount point. Raises
+    `UsageError` for a URL that cannot be used.
+    """
+    place = base.location
+    if named is None:
+        digest = sha256(place.url.encode(errors="surrogatepass")).hexdigest()[:16]
+        parent = place.folder if _has_no_parent(place) else place.name.rpartition("/")[0] + "/"
+        return f"{parent.lstrip('/') if place.scheme != 'file' else parent}{OWN_FOLDER}/{digest}/"
+    control = parse_base(named)
+    if control is None or control.location.name in ("", "/"):
+        raise UsageError(f"--control {named!r} is not the URL of a folder", hint="write s3://bucket/folder")
+    _require_same_store(base, control, named)
+    inside = place == control.location or place.holds(control.location)
+    if inside and not (_has_no_parent(place) and place != control.location):
+        raise UsageError(
+            f"--control {named} lies inside the base path {base.text}",
+            hint="name a folder beside it, in the same bucket",
+        )
+    return control.location.folder
+
+
+def _has_no_parent(place: Location) -> bool:
+    return os.path.ismount(place.name) if place.scheme == "file" else not place.name
+
+
+def _require_same_store(base: Address, control: Address, named: str) -> None:
+    """A way back is a copy within one bucket, or a rename within one file system."""
+    here, there = base.location, control.location
+    if (here.scheme, here.bucket) != (there.scheme, there.bucket) or control.conn_id not in (None, base.conn_id):
+        raise UsageError(
+            f"--control {named} is in another store than the base path {base.text}",
+            hint="objects come back from a copy or a rename, which needs the same bucket or file system",
+        )
+
+
+class Control:
+    """gc's own folder of one base path. Names are relative to it; `read` of what is not there is None."""
+
+    def __init__(self, store: Store, folder: str) -> None:
+        self.store = store
+        self.folder = folder
+
+    def listed(self, below: str) -> list[StoredObject]:
+        """The objects in one part of the folder, by name; none where nothing was ever written."""
+        try:
+            found = list(self.store.objects(self.folder + below))
+        except NoFolderError:
+            return []
+        return sorted(found, key=lambda each: each.name)
+
+    def name_of(self, found: StoredObject) -> str:
+        """A listed object's name in this folder."""
+        return found.name[len(self.folder) :]
+
+    def read(self, name: str) -> bytes | None:
+        """The bytes of a small object."""
+        try:
+            with self.store.open(self.folder + name) as body:
+                return body.read()
+        except FileNotFoundError:
+            return None
+
+    def write(self, name: str, data: bytes) -> None:
+        """Write a small object whole. Raises `StorageError` with the way out where this folder is closed."""
+        try:
+            self.store.write(self.folder + name, data)
+        except StorageError as error:
+            raise StorageError(
+                f"gc cannot keep its state: {error.message}",
+                hint=f"let it write to {self.folder}, or name another folder of the same bucket by --control",
+            ) from error
+
+    def discard(self, names: Sequence[str]) -> None:
+        """Remove objects of this folder for good."""
+        self.store.discard([self.folder + name for name in names])
+
+    def read_facts(self, name: str) -> Facts | None:
+        """A JSON object. Raises `StorageError` for one that cannot be read."""
+        data = self.read(name)
+        if data is None:
+            return None
+        try:
+            facts = json.loads(data)
+        except ValueError as error:
+            raise self.broken(name, error) from error
+        if not isinstance(facts, dict):
+            raise self.broken(name, "not a JSON object")
+        return facts
+
+    def write_facts(self, name: str, facts: Facts) -> None:
+        """Write a JSON object that a person can read."""
+        self.write(name, json.dumps(facts, indent=1, default=str).encode() + b"\n")
+
+    def read_lines(self, name: str) -> Iterator[Facts]:
+        """The lines of a file that `write_lines` wrote; none where there is no file."""
+        data = self.read(name)
+        if data is None:
+            return
+        try:
+            text = gzip.decompress(data) if name.endswith(".gz") else data
+            yield from [json.loads(line) for line in text.splitlines()]
+        except (ValueError, OSError, EOFError) as error:
+            raise self.broken(name, error) from error
+
+    def write_lines(self, name: str, lines: Iterable[Facts]) -> None:
+        """Write one JSON object a line, compressed where the name ends in `.gz`."""
+        text = b"".join(json.dumps(line, default=str).encode() + b"\n" for line in lines)
+        self.write(name, gzip.compress(text, 6, mtime=0) if name.endswith(".gz") else text)
+
+    def broken(self, name: str, reason: object) -> StorageError:
+        """The error for an object of this folder that is not what a run wrote."""
+        return StorageError(
+            f"gc's own object {self.folder}{name} cannot be read: {reason}",
+            hint="somebody has changed it; move it away, and gc starts that part anew",
+        )

@@ -1,0 +1,53 @@
+"""What earlier runs saw as orphans, and since when. The newest file holds; it is written whole, so none is half."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from xcomctl.errors import StorageError
+from xcomctl.ledger.control import Control
+
+FOLDER = "marks/"
+FILES_KEPT = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """An object that was an orphan at `first_seen` and in every run since. `name` is relative to the base path."""
+
+    name: str
+    version: str | None
+    first_seen: datetime
+
+
+def read_marks(control: Control, base: str) -> Mapping[str, Mark]:
+    """The marks of the last run that made any, by name; none of another base path.
+
+    A file that cannot be read counts as none: the sightings start anew, and nothing is deleted sooner for it.
+    """
+    files = control.listed(FOLDER)
+    if not files:
+        return {}
+    try:
+        header, *lines = control.read_lines(control.name_of(files[-1]))
+        if header.get("base") != base:
+            return {}
+        return {mark.name: mark for mark in map(_mark, lines)}
+    except (StorageError, ValueError, KeyError, TypeError):
+        return {}
+
+
+def write_marks(control: Control, base: str, operation_id: str, marks: Collection[Mark]) -> None:
+    """Let these be the marks from now on."""
+    files = [control.name_of(each) for each in control.listed(FOLDER)]
+    number = int(files[-1].removeprefix(FOLDER).partition("-")[0]) + 1 if files else 1
+    header = {"schema": 1, "base": base, "operation_id": operation_id}
+    lines = ({"name": m.name, "version": m.version, "first_seen": m.first_seen.isoformat()} for m in marks)
+    control.write_lines(f"{FOLDER}{number:08}-{operation_id}.jsonl.gz", [header, *lines])
+    control.discard(files[: 1 - FILES_KEPT])
+
+
+def _mark(line: Mapping[str, str]) -> Mark:
+    return Mark(line["name"], line["version"], datetime.fromisoformat(line["first_seen"]))

@@ -1,0 +1,185 @@
+"""What one run did, kept while it runs, so that a run that breaks off can still be reported."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timezone
+from uuid import uuid4
+
+from xcomctl.errors import ExitCode, XcomctlError
+from xcomctl.model import Deletion, Outcome, Return, StoredObject, WayBack
+from xcomctl.operations.gc.terms import Candidate, Plan, Tally
+
+NOTHING = Tally()
+STATUS = {
+    ExitCode.OK: "success",
+    ExitCode.PARTIAL: "partial",
+    ExitCode.REFUSED: "refused",
+    ExitCode.STORAGE: "error",
+}
+
+
+@dataclass(slots=True)
+class Account:
+    """The counts of one run. `freed` are the bytes that nothing keeps any more: those of the trash that was emptied.
+
+    `stopped` says why a run ended before all that is due was gone: its time was up, or it was told to.
+    """
+
+    plan: Plan
+    operation_id: str
+    deleted: Tally = NOTHING
+    revived: Tally = NOTHING
+    vanished: Tally = NOTHING
+    healed: Tally = NOTHING
+    freed: Tally = NOTHING
+    stopped: str | None = None
+    perhaps_changed: bool = False
+    failures: list[dict[str, str]] = field(default_factory=list)
+
+    def enter(self, outcome: Deletion) -> None:
+        """Count what became of one object."""
+        if outcome.error is not None:
+            self._fail("delete_failed", outcome.object, outcome.error)
+            self.perhaps_changed |= outcome.unknown
+        elif outcome.vanished:
+            self.vanished += Tally.of(outcome.object)
+        elif outcome.changed:
+            self.revived += Tally.of(outcome.object)
+        else:
+            self.deleted += Tally.of(outcome.object)
+
+    def enter_return(self, returned: Return) -> None:
+        """Count what became of one removed object that is referred to again."""
+        if returned.outcome is Outcome.RESTORED:
+            self.healed += Tally.of(returned.kept.object)
+        elif returned.outcome is not Outcome.OCCUPIED:
+            message = returned.message or "what was kept of it is not there any more"
+            self._fail("heal_failed", returned.kept.object, message)
+
+    def break_off(self, error: XcomctlError) -> None:
+        """The run could not go on after it had changed something."""
+        self.failures.append({"code": "broke_off", "message": error.message})
+
+    def _fail(self, code: str, found: StoredObject, message: str) -> None:
+        url = replace(self.plan.base.location, name=found.name).url
+        self.failures.append({"code": code, "url": url, "message": message})
+
+    @property
+    def has_changed(self) -> bool:
+        """Whether anything is, or may be, another than before."""
+        return bool(self.deleted.count or self.healed.count or self.freed.count or self.perhaps_changed)
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """What the shell is told: partial only when something was changed, storage when nothing could be."""
+        if self.plan.refusals:
+            return ExitCode.REFUSED
+        if self.failures:
+            return ExitCode.PARTIAL if self.has_changed else ExitCode.STORAGE
+        return ExitCode.OK
+
+    @property
+    def tallies(self) -> dict[str, Tally]:
+        """Every count of the report, by its name."""
+        plan = self.plan
+        fates = {fate.value: tally for fate, tally in plan.fates.items()}
+        return {
+            "listed": plan.listed,
+            **fates,
+            "live": plan.kept_by_rows,
+            "marked": NOTHING if plan.rules.single_pass else tally_of(plan.waiting),
+            "deletable": tally_of(plan.deletable),
+            "deleted": self.deleted,
+            "revived": plan.revived + self.revived,
+            "vanished": self.vanished,
+            "healed": self.healed,
+            "freed": self.freed,
+        }
+
+    def document(self) -> dict[str, object]:
+        """The report as programs read it."""
+        counts: dict[str, object] = {}
+        for name, tally in self.tallies.items():
+            counts |= {name: tally.count, f"{name}_bytes": tally.bytes}
+        return {
+            "schema": 1,
+            "command": "gc",
+            "operation_id": self.operation_id,
+            "dry_run": self.plan.rules.dry_run,
+            "status": "partial" if self.stopped == "signal" else STATUS[self.exit_code],
+            **counts,
+            "failures": self.failures,
+            "refusals": [{"gate": refusal.gate.value, "message": refusal.message} for refusal in self.plan.refusals],
+            "way_back": self.plan.way.value,
+            "conditional": not self.plan.look_first,
+            "stopped": self.stopped,
+            "due": [{"at": at.isoformat(), **_amounts(tally)} for at, tally in due(self.plan)],
+            "causes": [{"cause": cause, **_amounts(tally)} for cause, tally in causes(self.plan).items()],
+            "dags": [
+                {"dag_id": share.dag_id, **_amounts(share.objects), "oldest": share.oldest.isoformat()}
+                for share in dags(self.plan)
+            ],
+        }
+
+
+def tally_of(candidates: Iterable[Candidate]) -> Tally:
+    """The tally of some candidates."""
+    return Tally.of(*(candidate.object for candidate in candidates))
+
+
+def due(plan: Plan) -> list[tuple[datetime, Tally]]:
+    """What becomes deletable when, the soonest first; none in a single pass."""
+    times: dict[datetime, Tally] = {}
+    for candidate in () if plan.rules.single_pass else plan.waiting:
+        times[candidate.due_at] = times.get(candidate.due_at, NOTHING) + Tally.of(candidate.object)
+    return sorted(times.items())
+
+
+def causes(plan: Plan) -> dict[str, Tally]:
+    """The candidates by why they are orphans."""
+    found: dict[str, Tally] = {}
+    for candidate in plan.candidates:
+        cause = candidate.cause.value
+        found[cause] = found.get(cause, NOTHING) + Tally.of(candidate.object)
+    return dict(sorted(found.items()))
+
+
+@dataclass(frozen=True, slots=True)
+class DagShare:
+    """The candidates of one DAG, and when the oldest was written."""
+
+    dag_id: str
+    objects: Tally
+    oldest: datetime
+
+
+def dags(plan: Plan) -> list[DagShare]:
+    """The candidates by their DAG."""
+    found: dict[str, DagShare] = {}
+    for candidate in plan.candidates:
+        dag_id, modified_at = candidate.placement.dag_id, candidate.object.modified_at
+        share = found.get(dag_id, DagShare(dag_id, NOTHING, modified_at))
+        tally = share.objects + Tally.of(candidate.object)
+        found[dag_id] = DagShare(dag_id, tally, min(share.oldest, modified_at))
+    return [share for _, share in sorted(found.items())]
+
+
+def frees_nothing_yet(way: WayBack) -> str:
+    """When the bytes of a removed object stop being paid for."""
+    return {
+        WayBack.VERSIONS: "no bytes are free until the bucket's noncurrent versions expire",
+        WayBack.SOFT_DELETE: "no bytes are free until the bucket's soft delete ends",
+        WayBack.TRASH: "no bytes are free until the trash is emptied",
+        WayBack.RENAME: "no bytes are free until the trash is emptied",
+    }[way]
+
+
+def new_operation_id() -> str:
+    """A name for one run that sorts by time."""
+    return f"{datetime.now(timezone.utc):%Y%m%dT%H%M%SZ}-{uuid4().hex[:8]}"
+
+
+def _amounts(tally: Tally) -> dict[str, object]:
+    return {"objects": tally.count, "bytes": tally.bytes}

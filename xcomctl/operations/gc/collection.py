@@ -1,0 +1,70 @@
+"""One run from its lease to its report: look, let somebody agree, carry out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+
+from xcomctl.errors import StorageError
+from xcomctl.ledger import Lease
+from xcomctl.ledger.lease import held, holder, require_free
+from xcomctl.model import Deletion
+from xcomctl.operations.gc.account import Account, new_operation_id
+from xcomctl.operations.gc.canary import placed
+from xcomctl.operations.gc.plan import make_plan
+from xcomctl.operations.gc.scope import Scope
+from xcomctl.operations.gc.sweep import Pace, carry_out
+from xcomctl.operations.gc.terms import Gate, Plan, Rules, Watch
+
+
+@dataclass(frozen=True, slots=True)
+class Collection:
+    """A run that has looked. Without a lease, as in a dry run, it can do nothing more."""
+
+    account: Account
+    scope: Scope
+    lease: Lease | None
+
+    def carry_out(self, pace: Pace = lambda: None) -> Iterator[Deletion]:
+        """Do it, and yield what became of each object. Raises `StorageError` or `LockedError` before any change."""
+        if self.lease is None:
+            raise StorageError("this kind of store is only read", hint="use --dry-run")
+        return carry_out(self.account, self.scope, self.lease, pace)
+
+
+@contextmanager
+def collecting(scope: Scope, rules: Rules, watch: Watch = lambda step, done: None) -> Iterator[Collection]:
+    """Look at everything, under the lease unless this is a dry run, which writes nothing at all.
+
+    Raises `StorageError`, `MetadataError`, and `LockedError` while another run is at work.
+    """
+    operation_id = new_operation_id()
+    mine = holder(operation_id, "gc")
+    _require_listing(scope)
+    if rules.dry_run or not scope.store.deletes:
+        require_free(scope.control, mine)
+        yield Collection(Account(make_plan(scope, rules, watch), operation_id), scope, None)
+        return
+    with held(scope.control, mine) as lease:
+
+        def keeping(step: str, done: int) -> None:
+            lease.keep()
+            watch(step, done)
+
+        yield Collection(Account(_looked(scope, rules, keeping), operation_id), scope, lease)
+
+
+def _looked(scope: Scope, rules: Rules, watch: Watch) -> Plan:
+    """The plan, made with canaries among the objects."""
+    if Gate.CANARY in rules.allow:
+        return make_plan(scope, rules, watch)
+    with placed(scope) as canaries:
+        return make_plan(scope, rules, watch, canaries)
+
+
+def _require_listing(scope: Scope) -> None:
+    """Nothing is written beside a base path that is not there."""
+    for _ in islice(scope.store.objects(scope.base.location.folder), 1):
+        return

@@ -1,0 +1,125 @@
+"""What refuses a run: each gate looks at one thing that would make the plan wrong, and nothing is changed then."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
+
+from xcomctl.catalog import Catalog
+from xcomctl.ledger import Claim
+from xcomctl.operations.gc.evidence import Evidence
+from xcomctl.operations.gc.scope import Scope
+from xcomctl.operations.gc.terms import Fate, Gate, Plan, Refusal
+
+CLOCK_TOLERANCE = timedelta(minutes=5)
+DANGLING_SHARE = 0.01
+DANGLING_COUNT = 10
+LOOKED_UP = 5
+
+
+def refusals(plan: Plan, evidence: Evidence, scope: Scope, claimed: Claim | None) -> Iterator[Refusal]:
+    """Everything that speaks against this plan, lifted or not."""
+    yield from _schema(scope.catalogs)
+    yield from _servers(scope)
+    yield from _ownership(plan, claimed)
+    yield from _state_stores(plan, scope)
+    yield from _belonging(plan)
+    yield from _misfits(plan, evidence, scope)
+    if not plan.rules.max_delete.allows(len(plan.deletable), plan.listed.count):
+        message = f"{len(plan.deletable)} of {plan.listed.count} objects would go, more than {plan.rules.max_delete}"
+        yield Refusal(Gate.MAX_DELETE, message)
+    if not scope.store.deletes and not plan.rules.dry_run:
+        message = f"gc deletes on S3, GCS and local files, not on {plan.base.location.scheme}://"
+        yield Refusal(Gate.STORE_KIND, message)
+
+
+def is_restored(claimed: Claim | None, claim: Claim) -> bool:
+    """Whether a database has gone back since the last run; what was seen before is worth nothing then."""
+    return claimed is not None and claimed.ahead_of(claim.epochs) is not None
+
+
+def _schema(catalogs: Sequence[Catalog]) -> Iterator[Refusal]:
+    for catalog in catalogs:
+        schema = catalog.schema
+        if schema.unknown:
+            message = f"{catalog} has tables that may hold references: {', '.join(schema.unknown)}"
+            yield Refusal(Gate.UNKNOWN_TABLE, message)
+        if schema.missing:
+            message = f"{catalog} lacks {', '.join(schema.missing)}, or this user may not see it"
+            yield Refusal(Gate.MISSING_TABLE, message)
+        if schema.version is None:
+            yield Refusal(Gate.UNKNOWN_HEAD, f"{catalog} has the unknown schema {schema.head or '(no alembic head)'}")
+
+
+def _servers(scope: Scope) -> Iterator[Refusal]:
+    """A copy may lack the newest rows, and with a wrong clock somewhere no age can be told."""
+    now = scope.now()
+    clocks: dict[str, datetime | None] = {"this machine": scope.machine_time()}
+    for catalog in scope.catalogs:
+        if catalog.is_replica():
+            yield Refusal(Gate.REPLICA, f"{catalog} is a replica, which may lack the newest rows")
+        clocks[str(catalog)] = catalog.now()
+    for name, clock in clocks.items():
+        if clock is not None and abs(clock - now) > CLOCK_TOLERANCE:
+            yield Refusal(Gate.CLOCK, f"the clocks of {name} and of the store differ: {clock} and {now}")
+
+
+def _ownership(plan: Plan, claimed: Claim | None) -> Iterator[Refusal]:
+    """Whose objects these are: those of the same databases as at the last run, and not of an earlier state of them."""
+    if claimed is None:
+        return
+    foreign = claimed.foreign_to(plan.claim.base, plan.claim.epochs)
+    if foreign is not None:
+        yield Refusal(Gate.FOREIGN_CLAIM, foreign)
+    restored = claimed.ahead_of(plan.claim.epochs)
+    if restored is not None:
+        message = f"{restored}; was it put back from a backup? `xcomctl restore` brings back what gc has deleted since"
+        yield Refusal(Gate.RESTORED_DATABASE, message)
+
+
+def _state_stores(plan: Plan, scope: Scope) -> Iterator[Refusal]:
+    """Airflow's state stores name their objects by keys that people choose."""
+    states = scope.state_base.location if scope.state_base is not None else None
+    base = plan.base.location
+    if states is not None and (states == base or states.holds(base) or base.holds(states)):
+        message = f"the state stores keep their objects under {states.url}, which overlaps the base path"
+        yield Refusal(Gate.STATE_STORE_OVERLAP, message)
+
+
+def _belonging(plan: Plan) -> Iterator[Refusal]:
+    """A listing and rows that do not belong together."""
+    candidates, listed = plan.fates[Fate.CANDIDATE].count, plan.listed.count
+    if candidates and not plan.references:
+        yield Refusal(Gate.EMPTY_ROOTS, f"{listed} objects, but no row of any database refers to one")
+    elif candidates and not (plan.fates[Fate.LIVE].count + plan.fates[Fate.ARCHIVED].count):
+        message = (
+            f"{plan.references} references and {listed} objects, and none belong together: wrong base or database?"
+        )
+        yield Refusal(Gate.NO_OVERLAP, message)
+
+
+def _misfits(plan: Plan, evidence: Evidence, scope: Scope) -> Iterator[Refusal]:
+    misfits = evidence.misfits
+    dangling = misfits.dangling - len(plan.healable)  # what gc took by mistake, it can bring back
+    unlisted = [name for name in misfits.dangling_names[:LOOKED_UP] if _is_there(name, evidence, scope)]
+    if unlisted:
+        yield Refusal(Gate.INCOMPLETE_LISTING, f"the listing lacks an object that is there: {unlisted[0]}")
+    if dangling > max(DANGLING_COUNT, DANGLING_SHARE * misfits.below_base):
+        message = (
+            f"{dangling} of {misfits.below_base} references lead to no object, {misfits.dangling_names[0]} "
+            "for one: may these credentials list everything?"
+        )
+        yield Refusal(Gate.DANGLING, message)
+    if misfits.respelled:
+        message = f"references reach the objects of {scope.base.text} by another spelling: {misfits.respelled[0]}"
+        yield Refusal(Gate.TWO_SPELLINGS, message)
+    if misfits.ambiguous:
+        message = f"a value names a place under the base path that is not one object: {misfits.ambiguous[0]}"
+        yield Refusal(Gate.AMBIGUOUS, message)
+
+
+def _is_there(name: str, evidence: Evidence, scope: Scope) -> bool:
+    """Whether an object exists that the listing, which began later, did not show."""
+    found = scope.store.stat(name)
+    listed = {each.name for each, _ in evidence.listing.objects} if found is not None else set()
+    return found is not None and name not in listed and found.modified_at < evidence.listing.started_at

@@ -1,0 +1,119 @@
+"""Undo one run of gc: bring back what it removed, and never write over anything."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from xcomctl.errors import ExitCode, XcomctlError
+from xcomctl.ledger import Lease, Record, Removed
+from xcomctl.ledger.audit import record_of, removed_by, write_returns
+from xcomctl.ledger.lease import held, holder, require_free
+from xcomctl.ledger.marks import read_marks, write_marks
+from xcomctl.model import Outcome, Return
+from xcomctl.operations.gc import Scope, Tally, new_operation_id
+
+BATCH = 500
+
+
+@dataclass(slots=True)
+class Restoration:
+    """What one restore found, and what it did."""
+
+    scope: Scope
+    operation_id: str
+    record: Record
+    selected: tuple[Removed, ...]
+    lease: Lease | None
+    returned: dict[Outcome, Tally] = field(default_factory=lambda: dict.fromkeys(Outcome, Tally()))
+    failures: list[dict[str, str]] = field(default_factory=list)
+
+    def carry_out(self) -> Iterator[Return]:
+        """Bring back, batch by batch. What comes back is no longer marked: its sightings begin anew."""
+        try:
+            self._unmark()
+            for number, start in enumerate(range(0, len(self.selected), BATCH), start=1):
+                yield from self._batch(number, self.selected[start : start + BATCH])
+        except XcomctlError as error:
+            if not any(tally.count for tally in self.returned.values()):
+                raise
+            self.failures.append({"code": "broke_off", "message": error.message})
+
+    def _batch(self, number: int, removed: Sequence[Removed]) -> Iterator[Return]:
+        if self.lease is not None:
+            self.lease.keep()
+        returns = list(self.scope.store.bring_back([each.kept for each in removed]))
+        for returned in returns:
+            self._enter(returned)
+        write_returns(self.scope.control, self.record.operation_id, self.operation_id, number, returns)
+        yield from returns
+
+    def _enter(self, returned: Return) -> None:
+        self.returned[returned.outcome] += Tally.of(returned.kept.object)
+        if returned.outcome in (Outcome.FAILED, Outcome.MISSING):
+            message = returned.message or "what was kept of it is not there any more"
+            name = returned.kept.object.name
+            self.failures.append({"code": f"restore_{returned.outcome.value}", "name": name, "message": message})
+
+    def _unmark(self) -> None:
+        base = self.scope.base.location.url
+        names = {self.scope.relative(each.kept.object.name) for each in self.selected}
+        marks = read_marks(self.scope.control, base)
+        left = [mark for name, mark in marks.items() if name not in names]
+        if len(left) < len(marks):
+            write_marks(self.scope.control, base, self.operation_id, left)
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """Partial when some came back and some did not, storage when none could."""
+        if self.failures:
+            return ExitCode.PARTIAL if self.returned[Outcome.RESTORED].count else ExitCode.STORAGE
+        return ExitCode.OK
+
+    @property
+    def tallies(self) -> dict[str, Tally]:
+        """Every count of the report, by its name."""
+        selected = Tally.of(*(each.kept.object for each in self.selected))
+        return {"selected": selected, **{outcome.value: tally for outcome, tally in self.returned.items()}}
+
+    def document(self) -> dict[str, object]:
+        """The report as programs read it."""
+        status = {ExitCode.OK: "success", ExitCode.PARTIAL: "partial", ExitCode.STORAGE: "error"}[self.exit_code]
+        counts: dict[str, object] = {}
+        for name, tally in self.tallies.items():
+            counts |= {name: tally.count, f"{name}_bytes": tally.bytes}
+        return {
+            "schema": 1,
+            "command": "restore",
+            "operation_id": self.operation_id,
+            "dry_run": self.lease is None,
+            "status": status,
+            **counts,
+            "failures": self.failures,
+            "refusals": [],
+            "restored_operation_id": self.record.operation_id,
+        }
+
+
+@contextmanager
+def restoring(scope: Scope, operation_id: str, *, dry_run: bool) -> Iterator[Restoration]:
+    """What an operation removed and has not come back since, ready to be carried out.
+
+    Raises `NotFoundError` for an operation that is not there, `LockedError` while another run is at work.
+    """
+    mine = holder(new_operation_id(), "restore")
+    record = record_of(scope.control, operation_id)
+    if dry_run:
+        require_free(scope.control, mine)
+        yield Restoration(scope, mine.operation_id, record, _selected(scope, record), None)
+        return
+    with held(scope.control, mine) as lease:
+        yield Restoration(scope, mine.operation_id, record, _selected(scope, record), lease)
+
+
+def _selected(scope: Scope, record: Record) -> tuple[Removed, ...]:
+    """Only what lies below this base path: the audit is a file, and somebody may have changed it."""
+    folder = scope.base.location.folder
+    found = removed_by(scope.control, record)
+    return tuple(each for each in found if each.settled is None and each.kept.object.name.startswith(folder))
