@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from fractions import Fraction
@@ -16,7 +16,11 @@ from tests.lab.world import World
 from xcomctl.backend.reference import Address, parse_base
 from xcomctl.backend.storage import Store, open_store
 from xcomctl.catalog import Catalog, open_catalog
-from xcomctl.operations.gc import Account, Limit, Plan, Rules, make_plan, run
+from xcomctl.ledger import Control, control_folder
+from xcomctl.ledger.lease import held, holder
+from xcomctl.model import Deletion
+from xcomctl.operations.gc import Account, Limit, Plan, Rules, Scope, collecting, make_plan
+from xcomctl.operations.gc.sweep import carry_out
 
 BASE_FOLDER = "pre/xcom"
 AT_ONCE = Rules(older_than=timedelta(seconds=-5), single_pass=True, max_delete=Limit(share=Fraction(1)))
@@ -68,12 +72,29 @@ class Scene:
         assert isinstance(self.raw, Folder)
         self.raw.age(url.removeprefix(f"{self.raw.url}/"), timedelta(days=days))
 
-    def plan(self, rules: Rules = AT_ONCE, catalogs: Sequence[Catalog] = ()) -> Plan:
-        return make_plan(catalogs or [self.catalog], self.store, self.base, rules)
+    def scope(self, catalogs: Sequence[Catalog] = (), store: Store | None = None) -> Scope:
+        """What gc works on here: all of it, or with other databases or another store."""
+        used = store or self.store
+        control = Control(used, control_folder(self.base, None))
+        return Scope(tuple(catalogs or [self.catalog]), used, self.base, control)
 
-    def collect(self, rules: Rules = AT_ONCE, catalogs: Sequence[Catalog] = ()) -> Account:
+    def plan(self, rules: Rules = AT_ONCE, catalogs: Sequence[Catalog] = (), store: Store | None = None) -> Plan:
+        """What a dry run finds."""
+        return make_plan(self.scope(catalogs, store), rules)
+
+    def planned(self, rules: Rules = AT_ONCE, catalogs: Sequence[Catalog] = (), store: Store | None = None) -> Account:
+        """The account of a run that has looked and done nothing yet."""
+        return Account(self.plan(rules, catalogs, store), "operation")
+
+    def run(self, account: Account, catalogs: Sequence[Catalog] = (), store: Store | None = None) -> Iterator[Deletion]:
+        """Carry out what was planned."""
+        scope = self.scope(catalogs, store)
+        with held(scope.control, holder(account.operation_id, "gc")) as lease:
+            yield from carry_out(account, scope, lease, lambda: None)
+
+    def collect(self, rules: Rules = AT_ONCE, catalogs: Sequence[Catalog] = (), store: Store | None = None) -> Account:
         """One whole run."""
-        account = Account(self.plan(rules, catalogs), "operation")
-        if not account.plan.refusals:
-            list(run(account, catalogs or [self.catalog], self.store))
-        return account
+        with collecting(self.scope(catalogs, store), rules) as collection:
+            if not collection.account.plan.refusals and not rules.dry_run:
+                list(collection.carry_out())
+        return collection.account

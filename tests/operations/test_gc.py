@@ -24,7 +24,7 @@ from xcomctl.backend.storage import open_store
 from xcomctl.backend.storage.other import OtherStore
 from xcomctl.errors import ExitCode, MetadataError, StorageError
 from xcomctl.model import StoredObject
-from xcomctl.operations.gc import Account, Fate, Gate, Limit, Rules, apply, make_plan, run, sweep
+from xcomctl.operations.gc import Fate, Gate, Limit, Rules, sweep
 
 RUN = "manual__2026-01-02T03:04:05+00:00"
 
@@ -63,6 +63,8 @@ def test_orphans_go_and_all_else_stays(scene: Scene):
         "deleted": 2,
         "revived": 0,
         "vanished": 0,
+        "healed": 0,
+        "freed": 0,
     }
     assert account.tallies["deleted"].bytes == 6
     assert account.exit_code is ExitCode.OK and account.failures == []
@@ -169,7 +171,7 @@ def test_no_spelling_hides_a_reference(scene: Scene, spelled):
     live, doubted = scene.push("d"), scene.leak("d")
     scene.world.push("d", "r", "t", key="odd", value=json.dumps(spelled.format(leaf=doubted[-36:])))
     scene.leak("d")
-    scene.collect()
+    scene.collect(replace(AT_ONCE, allow=frozenset({Gate.TWO_SPELLINGS})))
     assert scene.urls() == {live, doubted}
 
 
@@ -303,9 +305,10 @@ def test_a_store_without_safe_deletes_is_only_looked_at(scene: Scene):
         memory.pipe(f"{base.location.folder}{name}".lstrip("/"), b"x")
     scene.world.push("d", "r", "t", value=json.dumps(f"{base.text}/{live}"))
     store = OtherStore("", memory)
-    looked = make_plan([scene.catalog], _Rooted(store, base.location.folder), base, replace(AT_ONCE, dry_run=True))
+    rooted = _Rooted(store, base.location.folder)
+    looked = scene.plan(replace(AT_ONCE, dry_run=True), store=rooted)
     assert len(looked.deletable) == 1 and looked.refusals == ()
-    refused = make_plan([scene.catalog], _Rooted(store, base.location.folder), base, AT_ONCE)
+    refused = scene.plan(store=rooted)
     assert [refusal.gate for refusal in refused.refusals] == [Gate.STORE_KIND]
 
 
@@ -319,6 +322,9 @@ class _Rooted:
         self._store = store
         self._folder = folder
 
+    def __getattr__(self, attribute):
+        return getattr(self._store, attribute)
+
     def now(self, prefix):
         return self._store.now(prefix)
 
@@ -329,9 +335,9 @@ class _Rooted:
 
 def test_a_row_that_appears_after_the_plan_keeps_its_object(scene: Scene):
     live, orphan, revived = scene.push("d"), scene.leak("d"), scene.leak("d", RUN, "t")
-    account = Account(scene.plan(), "operation")
+    account = scene.planned()
     scene.world.push("d", RUN, "t", value=json.dumps(revived))
-    list(run(account, [scene.catalog], scene.store))
+    list(scene.run(account))
     assert scene.urls() == {live, revived} and orphan not in scene.urls()
     assert (account.tallies["deleted"].count, account.tallies["revived"].count) == (1, 1)
     assert account.exit_code is ExitCode.OK
@@ -343,8 +349,8 @@ def test_every_batch_is_looked_up_again(scene: Scene, monkeypatch):
     monkeypatch.setattr(sweep, "BATCH", 2)
     live = scene.push("d")
     orphans = [scene.leak("d", f"run {number}") for number in range(5)]
-    account = Account(scene.plan(), "operation")
-    outcomes = run(account, [scene.catalog], scene.store)
+    account = scene.planned()
+    outcomes = scene.run(account)
     first = next(outcomes)
     left = sorted(scene.urls() - {live, f"file://{first.object.name}"})
     for url in left:
@@ -359,9 +365,9 @@ def test_every_batch_is_looked_up_again(scene: Scene, monkeypatch):
 @on_one_database
 def test_an_object_that_changed_after_the_listing_is_kept(scene: Scene):
     live, changed = scene.push("d"), scene.leak("d")
-    account = Account(scene.plan(), "operation")
+    account = scene.planned()
     scene.put(changed.removeprefix(f"{scene.base.text}/"), b"another value")
-    list(run(account, [scene.catalog], scene.store))
+    list(scene.run(account))
     assert scene.urls() == {live, changed}
     assert account.tallies["revived"].count == 1
 
@@ -381,10 +387,10 @@ def test_a_listing_that_breaks_off_deletes_nothing(scene: Scene):
 @on_one_database
 def test_a_database_that_fails_before_the_first_delete_is_an_error(scene: Scene):
     urls = {scene.push("d"), scene.leak("d")}
-    account, catalogs = Account(scene.plan(), "operation"), [scene.catalog]
+    account, catalogs = scene.planned(), [scene.catalog]
     scene.world.sql("DROP TABLE xcom")
     with pytest.raises(MetadataError):
-        list(run(account, catalogs, scene.store))
+        list(scene.run(account, catalogs))
     assert scene.urls() == urls
 
 
@@ -395,8 +401,8 @@ def test_a_run_that_breaks_off_half_way_is_partial(scene: Scene, monkeypatch):
     live = scene.push("d")
     for number in range(5):
         scene.leak("d", f"run {number}")
-    account = Account(scene.plan(), "operation")
-    outcomes = run(account, [scene.catalog], scene.store)
+    account = scene.planned()
+    outcomes = scene.run(account)
     next(outcomes)
     scene.world.sql("ALTER TABLE xcom RENAME TO hidden")
     list(outcomes)
@@ -412,7 +418,7 @@ def test_a_run_that_breaks_off_half_way_is_partial(scene: Scene, monkeypatch):
 @on_one_database
 def test_per_key_refusals_are_named_and_counted(scene: Scene):
     live, stuck, gone = scene.push("d"), scene.leak("d"), scene.leak("d")
-    account = Account(scene.plan(), "operation")
+    account = scene.planned()
     store = scene.store
     name = stuck.removeprefix(f"{scene.raw.url}/")
 
@@ -422,11 +428,12 @@ def test_per_key_refusals_are_named_and_counted(scene: Scene):
         def __getattr__(self, attribute):
             return getattr(store, attribute)
 
-        def delete(self, objects):
-            yield from store.delete([found for found in objects if found.name != name])
-            yield from (replace_error(found) for found in objects if found.name == name)
+        def remove(self, removals, way, *, look_first):
+            allowed = [removal for removal in removals if removal.object.name != name]
+            yield from store.remove(allowed, way, look_first=look_first)
+            yield from (replace_error(removal.object) for removal in removals if removal.object.name == name)
 
-    list(run(account, [scene.catalog], Denying()))
+    list(scene.run(account, store=Denying()))
     assert scene.urls() == {live, stuck} and gone not in scene.urls()
     assert account.exit_code is ExitCode.PARTIAL
     assert account.failures == [{"code": "delete_failed", "url": stuck, "message": "AccessDenied: Access Denied"}]
@@ -437,13 +444,13 @@ def test_per_key_refusals_are_named_and_counted(scene: Scene):
 @on_one_database
 def test_a_store_that_refuses_every_delete_is_a_storage_error(scene: Scene):
     urls = {scene.push("d"), scene.leak("d"), scene.leak("d")}
-    account = Account(scene.plan(), "operation")
+    account = scene.planned()
     denied = open_store(scene.base, {**scene.raw.options, "secret": "guessed"})
     with pytest.raises(StorageError):
-        list(run(account, [scene.catalog], denied))
-    account = Account(scene.plan(), "operation")
+        list(scene.run(account, store=denied))
+    account = scene.planned()
     stuck = _Refusing(scene.store, denied)
-    list(run(account, [scene.catalog], stuck))
+    list(scene.run(account, store=stuck))
     assert (account.exit_code, account.document()["status"]) == (ExitCode.STORAGE, "error")
     assert len(account.failures) == 2 and scene.urls() == urls
 
@@ -453,7 +460,7 @@ class _Refusing:
 
     def __init__(self, store, denied):
         self._store = store
-        self.delete = denied.delete
+        self.remove = denied.remove
 
     def __getattr__(self, attribute):
         return getattr(self._store, attribute)
@@ -521,6 +528,5 @@ def test_the_listing_comes_first_and_the_rows_second(database: Database, world: 
             yield from real.objects(prefix)
             scene.world.push("d", RUN, "late", value=json.dumps(late))
 
-    plan = make_plan([scene.catalog], Slow(), scene.base, AT_ONCE)
+    plan = scene.plan(store=Slow())
     assert plan.deletable == () and plan.fates[Fate.LIVE].count == 2
-    assert list(apply(plan, [scene.catalog], scene.store)) == []

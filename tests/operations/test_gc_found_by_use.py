@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from uuid import uuid4
 
@@ -19,7 +20,7 @@ from xcomctl.backend.storage.local import LocalStore
 from xcomctl.catalog import open_catalog
 from xcomctl.errors import ExitCode
 from xcomctl.model import Deletion
-from xcomctl.operations.gc import Account, Gate, make_plan, run
+from xcomctl.operations.gc import Gate
 
 pytestmark = pytest.mark.stores("file")
 URL = "file:///elsewhere/d/r/t/{leaf}"
@@ -46,8 +47,8 @@ def test_an_archive_that_is_made_while_gc_runs_keeps_its_objects(scene: Scene):
             scene.world.push("d", "r", "t", key="again", value=json.dumps(live))
 
     catalog = scene.catalog
-    account = Account(make_plan([catalog], Slow(), scene.base, AT_ONCE), "operation")
-    list(run(account, [catalog], real))
+    account = scene.planned(catalogs=[catalog], store=Slow())
+    list(scene.run(account, [catalog]))
     assert scene.urls() == {live, archived}
     assert account.exit_code is ExitCode.OK and account.tallies["deleted"].count == 1
 
@@ -100,7 +101,7 @@ def test_a_reference_as_long_as_a_path_can_be(scene: Scene):
     long = "file:///" + "/".join("\u00e9" * 120 for _ in range(15)) + "/" + doubted[-36:]
     scene.world.push("d", "r", "t", key="long", value=json.dumps(long))
     scene.leak("d")
-    scene.collect()
+    scene.collect(replace(AT_ONCE, allow=frozenset({Gate.TWO_SPELLINGS})))
     assert scene.urls() == {live, doubted}
 
 
@@ -197,7 +198,7 @@ def test_clocks_that_differ_are_refused(scene: Scene):
         def now(self, prefix):
             return datetime.now(timezone.utc) + timedelta(days=30)
 
-    plan = make_plan([scene.catalog], Ahead(), scene.base, AT_ONCE)
+    plan = scene.plan(store=Ahead())
     assert {refusal.gate for refusal in plan.refusals} == {Gate.CLOCK}
     assert scene.plan().refusals == ()
 
@@ -206,9 +207,9 @@ def test_clocks_that_differ_are_refused(scene: Scene):
 def test_what_others_have_deleted_is_not_counted_as_ours(scene: Scene):
     scene.push("d")
     gone, ours = scene.leak("d"), scene.leak("d")
-    account = Account(scene.plan(), "operation")
+    account = scene.planned()
     scene.raw.delete(gone.removeprefix(f"{scene.raw.url}/"))
-    list(run(account, [scene.catalog], scene.store))
+    list(scene.run(account))
     assert (account.tallies["deleted"].count, account.tallies["vanished"].count) == (1, 1)
     assert ours not in scene.urls() and account.exit_code is ExitCode.OK
 
@@ -217,6 +218,6 @@ def test_what_others_have_deleted_is_not_counted_as_ours(scene: Scene):
 def test_an_answer_that_is_lost_is_not_taken_for_nothing_changed(scene: Scene):
     scene.push("d")
     scene.leak("d")
-    account = Account(scene.plan(), "operation")
-    account.enter(Deletion(account.plan.deletable[0], error="timed out", unknown=True))
+    account = scene.planned()
+    account.enter(Deletion(account.plan.deletable[0].object, error="timed out", unknown=True))
     assert account.exit_code is ExitCode.PARTIAL

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import posixpath
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 CANONICAL_SCHEMES = {
@@ -29,7 +30,6 @@ DEEPEST_ENCODING = 3
 """REST PATCH on Airflow 3.0 and 3.1 stores JSON in a JSON string in a JSON string."""
 
 _URL = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<rest>.*)", re.DOTALL)
-_URL_WITHIN = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.-]*://|file:/)[^\s\"'\\<>]+")
 _UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 _UUID4 = r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"
 _CODEC = rf"(?:\.(?:{'|'.join(CODEC_SUFFIXES)}))?"
@@ -208,9 +208,20 @@ def mentioned(text: str) -> set[str]:
     return found
 
 
-def urls_in(text: str) -> list[str]:
-    """Everything in a text that looks like the URL of an object or folder."""
-    return _URL_WITHIN.findall(text)
+def strings_in(text: str) -> Iterator[str]:
+    """Every string of a JSON text, at any depth; none of what is no JSON."""
+    try:
+        waiting = [json.loads(text)]
+    except (ValueError, RecursionError):
+        return
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, str):
+            yield value
+        elif isinstance(value, dict):
+            waiting += [*value.keys(), *value.values()]
+        elif isinstance(value, list):
+            waiting += value
 
 
 def lies_below(url: str, base: Address) -> bool:

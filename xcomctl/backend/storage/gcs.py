@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -107,7 +107,7 @@ class GCSStore:
             if way is WayBack.TRASH and (deletion.changed or (deletion.error and not deletion.unknown)):
                 idle.append(removal.kept_as)
             yield deletion
-        self.discard(idle)
+        self._discard_idle(idle)
 
     def bring_back(self, kept: Sequence[Kept]) -> Iterator[Return]:
         """Restore each object where there is none; then the copies are of no use any more."""
@@ -116,7 +116,12 @@ class GCSStore:
             if returned.kept.way is WayBack.TRASH and returned.outcome is Outcome.RESTORED:
                 idle.append(returned.kept.kept_as)
             yield returned
-        self.discard(idle)
+        self._discard_idle(idle)
+
+    def _discard_idle(self, copies: Sequence[str]) -> None:
+        """Drop copies that nobody needs. What cannot be dropped goes when the trash is emptied."""
+        with suppress(StorageError):
+            self.discard(copies)
 
     def _listed(self, prefix: str, **query: object) -> Iterator[StoredObject]:
         token = None

@@ -8,10 +8,10 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, suppress
 from datetime import datetime, timedelta, timezone
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 from xcomctl.backend.reference import OWN_FOLDER
 from xcomctl.errors import NoFolderError, StorageError
@@ -19,6 +19,8 @@ from xcomctl.model import Deletion, Kept, Outcome, Removal, Return, StoredObject
 
 NO_LINKS = (errno.EPERM, errno.EXDEV, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK)
 """What file systems without hard links answer."""
+
+T = TypeVar("T")
 
 
 class LocalStore:
@@ -87,12 +89,14 @@ class LocalStore:
         """Write beside, and move into place."""
         beside = f"{name}.{os.getpid()}.part"
         try:
-            with _made(beside) as file:
+            with _in_folder(os.path.dirname(name), lambda: open(beside, "wb")) as file:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(beside, name)
         except OSError as error:
+            with suppress(OSError):
+                os.unlink(beside)
             raise _refused("write", name, error) from error
 
     def discard(self, names: Sequence[str]) -> None:
@@ -133,46 +137,51 @@ class LocalStore:
                 return Deletion(listed, changed=True)
             if current is None:
                 return Deletion(listed, vanished=True)
-            os.makedirs(os.path.dirname(removal.kept_as), exist_ok=True)
-            os.rename(listed.name, removal.kept_as)
-        except FileNotFoundError:
-            return Deletion(listed, vanished=True)
+            _in_folder(os.path.dirname(removal.kept_as), lambda: os.rename(listed.name, removal.kept_as))
         except OSError as error:
+            if isinstance(error, FileNotFoundError) and not os.path.lexists(listed.name):
+                return Deletion(listed, vanished=True)
             return Deletion(listed, error=error.strerror or str(error))
         except StorageError as error:
             return Deletion(listed, error=error.message)
         return Deletion(listed)
 
     def _move_back(self, kept: Kept) -> Outcome:
-        """A hard link never replaces a file, as a rename would."""
         name = kept.object.name
+        if os.path.lexists(name):
+            return Outcome.OCCUPIED
         if self.stat(kept.kept_as) is None:
-            return Outcome.OCCUPIED if os.path.lexists(name) else Outcome.MISSING
+            return Outcome.MISSING
         os.makedirs(os.path.dirname(name), exist_ok=True)
         try:
-            os.link(kept.kept_as, name, follow_symlinks=False)
+            _move_to_nothing(kept.kept_as, name)
         except FileExistsError:
             return Outcome.OCCUPIED
-        except OSError as error:
-            if error.errno not in NO_LINKS:
-                raise
-            if os.path.lexists(name):
-                return Outcome.OCCUPIED
-            os.rename(kept.kept_as, name)
-            return Outcome.RESTORED
-        os.unlink(kept.kept_as)
+        _prune(os.path.dirname(kept.kept_as))
         return Outcome.RESTORED
 
 
-def _made(name: str) -> BinaryIO:
-    """A new file; another run may be pruning the folder that was just made for it."""
+def _in_folder(folder: str, make: Callable[[], T]) -> T:
+    """What `make` makes in a folder that need not be there, and that another run may be pruning just now."""
     for _ in range(5):
-        os.makedirs(os.path.dirname(name), exist_ok=True)
-        try:
-            return open(name, "wb")
-        except FileNotFoundError:
-            continue
-    return open(name, "wb")
+        with suppress(FileNotFoundError):
+            os.makedirs(folder, exist_ok=True)
+            return make()
+    return make()
+
+
+def _move_to_nothing(source: str, target: str) -> None:
+    """Move a file to where none is. A hard link never replaces one, as a rename would, where there are hard links."""
+    try:
+        os.link(source, target, follow_symlinks=False)
+    except OSError as error:
+        if error.errno not in NO_LINKS:
+            raise
+        if os.path.lexists(target):
+            raise FileExistsError(target) from error
+        os.rename(source, target)
+        return
+    os.unlink(source)
 
 
 def _prune(folder: str) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from datetime import datetime, timedelta, timezone
 from email.utils import parsedate_to_datetime
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from xcomctl.backend.storage.body import streamed
@@ -24,6 +25,7 @@ REQUESTS_AT_ONCE = 32
 
 OBJECT_METHODS = ("head_object", "get_object", "delete_object", "copy_object")
 CHANGED = frozenset({"PreconditionFailed", "ConditionalRequestConflict", "412", "409"})
+GONE = frozenset({"NoSuchKey", "404"})
 
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]|[\r\n\t]")
 """Characters that the XML body of DeleteObjects cannot carry, or that parsers normalise."""
@@ -39,7 +41,7 @@ class S3Store:
     def __init__(self, bucket: str, filesystem: S3FileSystem) -> None:
         self._bucket = bucket
         self._bucket_answered = False
-        self._versioned: bool | None = None
+        self._versioning: str | None = None
         self._filesystem = filesystem
 
     @property
@@ -94,9 +96,9 @@ class S3Store:
         self._call("write", name, "put_object", Key=name, Body=data)
 
     def discard(self, names: Sequence[str]) -> None:
-        """Every version of each: where a bucket keeps versions, a delete marker would be litter of its own."""
+        """Every version of each: where a bucket keeps versions, or did, a delete marker would be litter of its own."""
         keys = [{"Key": name} for name in names]
-        if self._keeps_versions():
+        if self._versioning_status():
             keys = [{"Key": n, "VersionId": each["VersionId"]} for n in names for each in self._versions(n)]
         for start in range(0, len(keys), KEYS_PER_DELETE):
             batch = keys[start : start + KEYS_PER_DELETE]
@@ -107,7 +109,7 @@ class S3Store:
 
     def way_back(self, keep: timedelta) -> WayBack:
         """The bucket's own versions, or a copy: S3 keeps nothing else."""
-        return WayBack.VERSIONS if self._keeps_versions() else WayBack.TRASH
+        return WayBack.VERSIONS if self._versioning_status() == "Enabled" else WayBack.TRASH
 
     def remove(self, removals: Sequence[Removal], way: WayBack, *, look_first: bool) -> Iterator[Deletion]:
         """DeleteObjects with each key's ETag, after a copy where the bucket keeps no versions."""
@@ -119,29 +121,43 @@ class S3Store:
 
     def bring_back(self, kept: Sequence[Kept]) -> Iterator[Return]:
         """Delete the marker that hides the object, or copy it back where no object is."""
+        idle = []
         for each in kept:
-            try:
-                yield self._unhide(each) if each.way is WayBack.VERSIONS else self._copy_back(each)
-            except FileNotFoundError:
-                yield Return(each, Outcome.MISSING)
-            except StorageError as error:
-                yield Return(each, Outcome.FAILED, error.message)
+            returned = self._bring_back_one(each)
+            if each.way is WayBack.TRASH and returned.outcome is Outcome.RESTORED:
+                idle.append(each.kept_as)
+            yield returned
+        self._discard_idle(idle)
 
-    def _keeps_versions(self) -> bool:
-        """Whether deletes leave a marker. Who may not ask, or asks a store that knows no versions, is told no."""
-        if self._versioned is None:
+    def _bring_back_one(self, kept: Kept) -> Return:
+        try:
+            return self._unhide(kept) if kept.way is WayBack.VERSIONS else self._copy_back(kept)
+        except FileNotFoundError:
+            return Return(kept, Outcome.MISSING)
+        except StorageError as error:
+            if _code(error.__cause__) in CHANGED:
+                return Return(kept, Outcome.OCCUPIED)
+            return Return(kept, Outcome.FAILED, error.message)
+
+    def _versioning_status(self) -> str:
+        """`Enabled`, `Suspended` or empty; so for who may not ask, or asks a store that knows no versions."""
+        if self._versioning is None:
             try:
-                status = self._call("look up", "", "get_bucket_versioning").get("Status")
+                self._versioning = str(self._call("look up", "", "get_bucket_versioning").get("Status", ""))
             except StorageError:
-                status = None
-            self._versioned = status == "Enabled"
-        return self._versioned
+                self._versioning = ""
+        return self._versioning
 
     def _versions(self, name: str) -> list[Answer]:
-        """The versions and delete markers of one key, the newest first."""
-        page = self._call("look up", name, "list_object_versions", Prefix=name)
-        found = [each for kind in ("Versions", "DeleteMarkers") for each in page.get(kind, ()) if each["Key"] == name]
-        return sorted(found, key=lambda each: (each["IsLatest"], each["LastModified"]), reverse=True)
+        """The versions and delete markers of one key, the newest first; of one second the markers first."""
+        found: list[Answer] = []
+        place: dict[str, str] = {}
+        while True:
+            page = self._call("look up", name, "list_object_versions", Prefix=name, **place)
+            found += (e for kind in ("Versions", "DeleteMarkers") for e in page.get(kind, ()) if e["Key"] == name)
+            if page.get("NextKeyMarker") != name:
+                return sorted(found, key=lambda e: (e["IsLatest"], e["LastModified"], _is_marker(e)), reverse=True)
+            place = {"KeyMarker": name, "VersionIdMarker": page["NextVersionIdMarker"]}
 
     def _unchanged(self, removals: Sequence[Removal]) -> tuple[list[Removal], list[Deletion]]:
         """The removals whose object is still the one that was listed, and what became of the others."""
@@ -168,8 +184,12 @@ class S3Store:
             if deletion.changed or (deletion.error and not deletion.unknown):
                 idle.append(copies[deletion.object.name])
             yield deletion
-        with suppress(StorageError):  # the trash is emptied in time
-            self.discard(idle)
+        self._discard_idle(idle)
+
+    def _discard_idle(self, copies: Sequence[str]) -> None:
+        """Drop copies that nobody needs. What cannot be dropped goes when the trash is emptied."""
+        with suppress(StorageError):
+            self.discard(copies)
 
     def _copied(self, removals: Sequence[Removal]) -> tuple[list[Removal], list[Deletion]]:
         """The removals of which there is a copy now, and what became of the others."""
@@ -192,18 +212,22 @@ class S3Store:
         return {"Key": removal.kept_as, "CopySource": source, **condition}
 
     def _unhide(self, kept: Kept) -> Return:
-        """Delete the marker of this very removal, if it is what hides the object now."""
+        """Delete the marker of this very removal, if it is what hides the object now, and any that it covers.
+
+        It covers others where its first answer was lost and the store was asked again without condition.
+        """
         versions = self._versions(kept.object.name)
-        if not versions:
-            return Return(kept, Outcome.MISSING)
-        newest, *older = versions
-        if "ETag" in newest:
+        markers = list(takewhile(_is_marker, versions))
+        if versions and not markers:
             return Return(kept, Outcome.OCCUPIED)
-        if not older or older[0].get("ETag") != kept.object.version:
+        hidden = versions[len(markers) :]
+        if not hidden or hidden[0]["ETag"] != kept.object.version:
             return Return(kept, Outcome.MISSING, "the version that was removed is not there any more")
-        if kept.handle not in (None, newest["VersionId"]):
+        if (kept.handle is None and len(markers) > 1) or kept.handle not in (None, markers[0]["VersionId"]):
             return Return(kept, Outcome.FAILED, "it was deleted once more, by somebody else")
-        self._call("restore", kept.object.name, "delete_object", Key=kept.object.name, VersionId=newest["VersionId"])
+        for marker in markers:
+            key = {"Key": kept.object.name, "VersionId": marker["VersionId"]}
+            self._call("restore", kept.object.name, "delete_object", **key)
         return Return(kept, Outcome.RESTORED)
 
     def _copy_back(self, kept: Kept) -> Return:
@@ -212,7 +236,6 @@ class S3Store:
         source = {"Bucket": self._bucket, "Key": kept.kept_as}
         condition = {"IfNoneMatch": "*"} if self._knows("CopyObject", "IfNoneMatch") else {}
         self._call("restore", kept.object.name, "copy_object", Key=kept.object.name, CopySource=source, **condition)
-        self.discard([kept.kept_as])
         return Return(kept, Outcome.RESTORED)
 
     def _delete(self, objects: Sequence[StoredObject]) -> Iterator[Deletion]:
@@ -236,20 +259,43 @@ class S3Store:
         gone = {entry["Key"]: entry for entry in answer.get("Deleted", ())}
         failed = {entry["Key"]: entry for entry in answer.get("Errors", ())}
         for listed in objects:
-            yield _outcome(listed, gone.get(listed.name), failed.get(listed.name))
+            if listed.name in failed:
+                yield self._refused(listed, failed[listed.name], answer)
+            elif listed.name in gone:
+                yield Deletion(listed, handle=gone[listed.name].get("DeleteMarkerVersionId"))
+            else:
+                yield Deletion(listed, error="the store did not say what became of it", unknown=True)
 
     def _delete_one(self, listed: StoredObject) -> Deletion:
         condition = {"IfMatch": listed.version} if self._sends_etags() and listed.version else {}
         try:
             answer = self._call("delete", listed.name, "delete_object", Key=listed.name, **condition)
-        except FileNotFoundError:
-            return Deletion(listed, vanished=True)
-        except StorageError as error:
-            cause = error.__cause__
-            if cause is not None and _code(cause) in CHANGED:
-                return Deletion(listed, changed=True)
-            return Deletion(listed, error=error.message, unknown=not isinstance(cause, PermissionError))
+        except (StorageError, FileNotFoundError) as error:
+            response = _response(error.__cause__)
+            if _code(error.__cause__) in CHANGED | GONE:
+                return self._refused(listed, response["Error"], response)
+            return Deletion(listed, error=str(error), unknown=not isinstance(error.__cause__, PermissionError))
         return Deletion(listed, handle=answer.get("VersionId") if answer.get("DeleteMarker") else None)
+
+    def _refused(self, listed: StoredObject, refusal: Answer, answer: Answer) -> Deletion:
+        """What a refusal means for one object.
+
+        SeaweedFS says of an object that is not there that the condition does not hold. A request that was sent again,
+        because its answer was lost, is refused for what it has done itself.
+        """
+        code = refusal.get("Code")
+        if code not in CHANGED | GONE:
+            return Deletion(listed, error=f"{code}: {refusal.get('Message')}")
+        if code in CHANGED and self._is_there(listed.name):
+            return Deletion(listed, changed=True)
+        return Deletion(listed, vanished=not answer["ResponseMetadata"].get("RetryAttempts"))
+
+    def _is_there(self, name: str) -> bool:
+        """Whether there is an object, as far as can be told."""
+        try:
+            return self.stat(name) is not None
+        except StorageError:
+            return True
 
     def _require_bucket(self, name: str) -> None:
         """A missing object is an answer only where the bucket exists: HEAD says 404 for both."""
@@ -313,23 +359,22 @@ class S3Store:
         return f"cannot {verb} s3://{self._bucket}/{name}: {reason}"
 
 
-def _code(error: BaseException) -> str:
-    """What the server called its refusal: s3fs puts botocore's error behind a translation of it."""
-    response = getattr(error if hasattr(error, "response") else error.__cause__, "response", None)
-    return str(response["Error"].get("Code", "")) if response else ""
+def _response(error: BaseException | None) -> Answer:
+    """What the server said: s3fs puts botocore's error behind a translation of it."""
+    if not hasattr(error, "response"):
+        error = getattr(error, "__cause__", None)
+    return cast("Answer", getattr(error, "response", None) or {})
+
+
+def _code(error: BaseException | None) -> str:
+    """What the server called its refusal."""
+    return str(_response(error).get("Error", {}).get("Code", ""))
+
+
+def _is_marker(version: Answer) -> bool:
+    """Whether an entry among an object's versions is a delete marker."""
+    return "ETag" not in version
 
 
 def _object(name: str, size_bytes: int, answer: Answer) -> StoredObject:
     return StoredObject(name, size_bytes, answer["LastModified"].astimezone(timezone.utc), answer.get("ETag"))
-
-
-def _outcome(listed: StoredObject, gone: Mapping[str, str] | None, failure: Mapping[str, str] | None) -> Deletion:
-    if failure is not None and failure.get("Code") in CHANGED:
-        return Deletion(listed, changed=True)
-    if failure is not None and failure.get("Code") == "NoSuchKey":
-        return Deletion(listed, vanished=True)
-    if failure is not None:
-        return Deletion(listed, error=f"{failure.get('Code')}: {failure.get('Message')}")
-    if gone is None:
-        return Deletion(listed, error="the store did not say what became of it", unknown=True)
-    return Deletion(listed, handle=gone.get("DeleteMarkerVersionId"))

@@ -8,7 +8,17 @@ from datetime import datetime, timedelta
 from hashlib import blake2b
 from typing import TypeVar
 
-from xcomctl.backend.reference import OWN_FOLDER, Address, Placement, lies_below, parse, place, unique_part, urls_in
+from xcomctl.backend.reference import (
+    OWN_FOLDER,
+    Address,
+    Placement,
+    lies_below,
+    mentioned,
+    parse,
+    place,
+    strings_in,
+    unique_part,
+)
 from xcomctl.catalog import Catalog, Mention
 from xcomctl.catalog.selection import is_like
 from xcomctl.model import StoredObject
@@ -159,7 +169,7 @@ class _Judge:
             yield mention
 
     def _judge(self, mention: Mention) -> None:
-        unique = unique_part(mention.text)
+        unique = unique_part(mention.text) if parse(mention.text) is not None else None
         if unique is None:
             self._judge_others(mention)
         elif hashed(unique) in self._listing.uniques:
@@ -178,11 +188,11 @@ class _Judge:
             _remember(self._misfits.dangling_names, address.location.name)
 
     def _judge_others(self, mention: Mention) -> None:
-        """What has no unique part and leads below the base must be an object that was listed."""
+        """What leads below the base, and mentions no name that would keep an object, must be one that was listed."""
         whole = parse(mention.text) is not None
-        for url in [mention.text] if whole else urls_in(mention.text):
+        for url in [mention.text] if whole else strings_in(mention.text):
             address = parse(url)
-            if address is None or unique_part(url) is not None or not lies_below(url, self._base):
+            if address is None or mentioned(url) or not lies_below(url, self._base):
                 continue
             if hashed(address.location.name) not in self._listing.strangers:
                 _remember(self._misfits.ambiguous, url)
