@@ -23,7 +23,8 @@ SCHEMA_ENV = "AIRFLOW__DATABASE__SQL_ALCHEMY_SCHEMA"
 class Settings:
     """What every command works on. The URLs and the options may hold secrets, so they are not in its repr.
 
-    `base_path` is None where Airflow has none; `base_path_source` is the flag or option that it comes from.
+    `base_path` is None where Airflow has none; `base_path_source` is the flag or option that it comes from. `control`
+    names the folder of gc's own state, where a flag does.
     """
 
     databases: tuple[str, ...] = field(repr=False)
@@ -31,6 +32,7 @@ class Settings:
     base_path: str | None
     base_path_source: str
     storage_options: StorageOptions = field(repr=False)
+    control: str | None = None
 
 
 def resolve(
@@ -40,6 +42,7 @@ def resolve(
     storage_options: Sequence[str],
     *,
     needs_database: bool = True,
+    control: str | None = None,
 ) -> Settings:
     """Settings from what the flags and their environment variables say, and Airflow for the rest.
 
@@ -49,9 +52,9 @@ def resolve(
     source = "--base-path" if base_path else "[common.io] xcom_objectstorage_path"
     base_path = base_path or _configured(BASE_PATH_ENV, "xcom_objectstorage_path")
     if not needs_database:
-        return Settings((), None, base_path, source, options)
+        return Settings((), None, base_path, source, options, control)
     urls = tuple(databases) or (_database(),)
-    return Settings(urls, db_schema or _db_schema(bool(databases)), base_path, source, options)
+    return Settings(urls, db_schema or _db_schema(bool(databases)), base_path, source, options, control)
 
 
 def state_store_path() -> str | None:

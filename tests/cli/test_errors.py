@@ -325,7 +325,7 @@ class TestConnection:
         assert listed == Result(0, b"t\texternal\t7\n")
         assert fetched == Result(0, b'"value"\n')
         assert (collected.code, collected.out) == (0, b"")
-        assert scene.raw.keys() == {f"{BASE_FOLDER}/{live}"}
+        assert scene.raw.keys(f"{BASE_FOLDER}/") == {f"{BASE_FOLDER}/{live}"}
 
     @pytest.mark.stores("seaweedfs")
     def test_one_with_a_wrong_password(self, session: Session, scene: Scene):

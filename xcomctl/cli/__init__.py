@@ -61,7 +61,8 @@ def _failed(error: Exception) -> int:
     elif type(error).__name__ == "Abort":
         return ExitCode.INTERRUPTED
     if isinstance(error, OSError):
-        error = StorageError(f"cannot write the output: {error.strerror or error}", hint="is the disk full?")
+        cause, error = error, StorageError(f"cannot write: {error.strerror or error}", hint="is the disk full?")
+        error.__cause__ = cause
     report.current().error(error)
     return error.exit_code if isinstance(error, XcomctlError) else ExitCode.NO
 

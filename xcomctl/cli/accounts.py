@@ -23,9 +23,9 @@ def tell_plan(account: Account, said: Report) -> None:
     plan = account.plan
     said.detail(f"{plan.listed.count} objects under {plan.base.text}, {plan.references} references in the databases")
     said.detail(f"deletes are conditional: {_condition(plan)}; way back: {plan.way.value}")
-    if plan.deletable and not plan.rules.dry_run and plan.look_first:
+    if plan.deletable and plan.look_first and not plan.rules.dry_run and not plan.refusals:
         said.warning(
-            "deletes are unconditional: this store does not honour conditions, so each object is looked up first"
+            "deletes are unconditional here: the store honours no condition, so each object is looked up first"
         )
     for candidate in plan.candidates:
         found = candidate.object
@@ -37,7 +37,7 @@ def tell_plan(account: Account, said: Report) -> None:
         said.warning("nothing was changed; --allow GATE lifts a gate")
         return
     if plan.rules.dry_run:
-        said.note(f"dry run: {amount(account, 'deletable')}, would be deleted; nothing was changed")
+        said.note(f"dry run: {_amount(account.tallies['deletable'])}, would be deleted; nothing was changed")
     _tell_due(account, said)
 
 
@@ -53,18 +53,13 @@ def _tell_due(account: Account, said: Report) -> None:
 
     times = due(account.plan)
     for at, tally in times[:DUE_NAMED]:
-        said.note(f"{_amount(tally)}, are marked and become deletable from {at.isoformat(timespec='seconds')}")
+        said.note(f"{_amount(tally)}: deletable from {at.isoformat(timespec='seconds')} on, if still orphans then")
     if len(times) > DUE_NAMED:
         said.note(f"and more at {len(times) - DUE_NAMED} later times; -o json has them all")
 
 
-def amount(account: Account, count: str) -> str:
-    """A count and its bytes, in words."""
-    return _amount(account.tallies[count])
-
-
 def _amount(tally: Tally) -> str:
-    return f"{tally.count} objects, {render.readable_size(tally.bytes)}"
+    return f"{tally.count} object{'' if tally.count == 1 else 's'}, {render.readable_size(tally.bytes)}"
 
 
 def ask(account: Account, said: Report) -> bool:
@@ -106,8 +101,8 @@ def tell_failures(account: Account, said: Report) -> None:
     if account.deleted.count:
         from xcomctl.operations.gc import frees_nothing_yet
 
-        said.note(f"{_amount(account.deleted)}, deleted; {frees_nothing_yet(account.plan.way)}")
-        said.note(f"`xcomctl restore {account.operation_id}` brings them back")
+        said.note(f"deleted {_amount(account.deleted)}; {frees_nothing_yet(account.plan.way)}")
+        said.note(f"`xcomctl restore {account.operation_id}` undoes this run")
 
 
 def tell_some(failures: list[dict[str, str]], said: Report) -> None:

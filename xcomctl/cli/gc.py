@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -107,9 +108,9 @@ class Questions:
 
     explain: Annotated[
         Optional[str],
-        flag("--explain", env="", metavar="KEY|URL", panel=_QUESTIONS, help="Tell all that gc goes by for one object."),
+        flag("--explain", metavar="KEY|URL", panel=_QUESTIONS, help="Tell all that gc goes by for one object."),
     ] = None
-    history: Annotated[bool, flag("--history", env="", panel=_QUESTIONS, help="List the runs.")] = False
+    history: Annotated[bool, flag("--history", panel=_QUESTIONS, help="List the runs.")] = False
 
 
 @takes(Place, Control, Orphans, Safety, Running, Questions, Display)
@@ -175,8 +176,8 @@ def _scope(place: Place, control: Control, said: Report, *, databases: int | Non
     from xcomctl import settings
     from xcomctl.operations.gc import scope_of
 
-    deployment = opened(place, said, databases=databases)
-    scope = scope_of(deployment, control.control, settings.state_store_path() if databases != 0 else None)
+    deployment = opened(place, said, databases=databases, control=control.control)
+    scope = scope_of(deployment, settings.state_store_path() if databases != 0 else None)
     said.detail(f"gc keeps its state in {scope.control.folder}")
     return scope
 
@@ -213,8 +214,9 @@ class _Run:
     def collect(self, scope: Scope) -> ExitCode:
         from xcomctl.operations.gc import collecting
 
-        with self.said.progress() as watch, collecting(scope, self.rules, watch) as collection:
-            watch("", 0)
+        with ExitStack() as run:
+            with self.said.progress() as watch:
+                collection = run.enter_context(collecting(scope, self.rules, watch))
             self.account = account = collection.account
             tell_plan(account, self.said)
             if not account.plan.refusals and not self.rules.dry_run:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from xcomctl.operations.deployment import Deployment
 
 
-def opened(place: Place, said: Report, *, databases: int | None = None) -> Deployment:
+def opened(place: Place, said: Report, *, databases: int | None = None, control: str | None = None) -> Deployment:
     """The deployment that the options, the environment or Airflow's configuration name, of at most so many databases.
 
     With none, only its storage is opened.
@@ -34,7 +34,12 @@ def opened(place: Place, said: Report, *, databases: int | None = None) -> Deplo
     from xcomctl.operations.deployment import open_deployment
 
     chosen = settings.resolve(
-        urls, place.db_schema, place.base_path, place.storage_option or (), needs_database=databases != 0
+        urls,
+        place.db_schema,
+        place.base_path,
+        place.storage_option or (),
+        needs_database=databases != 0,
+        control=control,
     )
     deployment = open_deployment(chosen)
     for catalog in deployment.catalogs:

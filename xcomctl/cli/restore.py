@@ -45,7 +45,7 @@ def restore(
     from xcomctl.operations.restoring import restoring
 
     with signals.heeded():
-        scope = scope_of(opened(place, said, databases=0), control.control)
+        scope = scope_of(opened(place, said, databases=0, control=control.control))
         with restoring(scope, operation_id, dry_run=dry_run) as restoration:
             _tell(restoration, said)
             if not dry_run:

@@ -9,16 +9,21 @@ from xcomctl.backend.reference import CANONICAL_SCHEMES, Address, parse_base
 from xcomctl.backend.storage import Store, Stores
 from xcomctl.catalog import Catalog, open_catalog
 from xcomctl.errors import MetadataError, UsageError, XcomctlError
+from xcomctl.ledger import control_folder
 from xcomctl.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """`base` is None where Airflow is configured without object storage; `stores` open what references lead to."""
+    """`base` is None where Airflow is configured without object storage; `stores` open what references lead to.
+
+    `control` is the prefix of gc's own objects, None without a base.
+    """
 
     catalogs: tuple[Catalog, ...]
     base: Address | None
     stores: Stores
+    control: str | None
 
     @property
     def catalog(self) -> Catalog:
@@ -48,8 +53,9 @@ def open_deployment(settings: Settings) -> Deployment:
             f"--storage-option does not go with the Airflow connection {base.conn_id} in the base path",
             hint="leave out one of the two: the connection has its own credentials and endpoint",
         )
+    control = control_folder(base, settings.control) if base is not None else None
     catalogs = _catalogs(settings.databases, settings.db_schema, base)
-    return Deployment(catalogs, base, Stores(base, options))
+    return Deployment(catalogs, base, Stores(base, options), control)
 
 
 def _catalogs(urls: Sequence[str], db_schema: str | None, base: Address | None) -> tuple[Catalog, ...]:

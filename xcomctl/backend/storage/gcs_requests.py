@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import count
 from textwrap import shorten
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 from urllib.parse import quote
@@ -30,11 +29,18 @@ T = TypeVar("T")
 
 
 class MissingError(FileNotFoundError):
-    """404. With `asked_again` an earlier answer to the same request was lost, and that one may have deleted it."""
+    """404. With `asked_again` the request was sent before and its answer lost: that one may have deleted the object."""
 
     def __init__(self, url: str, *, asked_again: bool = False) -> None:
         super().__init__(url)
         self.asked_again = asked_again
+
+
+@dataclass(slots=True)
+class Sent:
+    """How often one request was really sent: besides gcsfs aiohttp repeats it too, once and without telling."""
+
+    times: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +55,13 @@ class Requests:
     """Requests about one bucket. 404 is a `MissingError`, 412 a FileExistsError, and all else a `StorageError`."""
 
     def __init__(self, bucket: str, filesystem: GCSFileSystem) -> None:
-        from aiohttp import ClientTimeout
+        from aiohttp import ClientTimeout, TraceConfig
 
         self._bucket = bucket
         self._filesystem = filesystem
+        self._counting = TraceConfig()
+        self._counting.on_request_headers_sent.append(_count)
+        self._counting.freeze()
         if filesystem.requests_timeout is None:
             filesystem.requests_timeout = ClientTimeout(sock_connect=SILENCE, sock_read=SILENCE)
 
@@ -87,8 +96,8 @@ class Requests:
         """
         place = self._place(path, upload=data is not None)
 
-        async def attempt() -> Answer:
-            async with await self._request(method, place, query, data) as answer:
+        async def attempt(sent: Sent) -> Answer:
+            async with await self._request(sent, method, place, query, data) as answer:
                 return Answer(answer.headers, _parsed(await answer.read(), kind) if kind else {})
 
         return await self._retried(verb, name, attempt)
@@ -96,7 +105,7 @@ class Requests:
     async def download(self, name: str) -> ClientResponse:
         """The answer to a download, its body still to be read: gcsfs's `_call` would read the whole of it."""
         place = self._place(("o", name))
-        return await self._retried("read", name, lambda: self._request("GET", place, {"alt": "media"}))
+        return await self._retried("read", name, lambda sent: self._request(sent, "GET", place, {"alt": "media"}))
 
     def _place(self, path: Sequence[str], *, upload: bool = False) -> str:
         """A URL. No object is named `.` or `..`, which in a URL would mean the bucket itself."""
@@ -107,13 +116,15 @@ class Requests:
         return f"{self._filesystem._location}{'/upload' if upload else ''}/storage/v1/b/{below}"
 
     async def _request(
-        self, method: str, place: str, query: Mapping[str, object], data: bytes | None = None
+        self, sent: Sent, method: str, place: str, query: Mapping[str, object], data: bytes | None = None
     ) -> ClientResponse:
         """One attempt. A parameter that is None is left out; a refusal raises what gcsfs makes of it."""
         from gcsfs.retry import validate_response
 
         filesystem = self._filesystem
         await filesystem._set_session()
+        if self._counting not in filesystem.session.trace_configs:
+            filesystem.session.trace_configs.append(self._counting)
         content_type = {"Content-Type": "application/json" if data is None else "application/octet-stream"}
         answer: ClientResponse = await filesystem.session.request(
             method,
@@ -122,28 +133,24 @@ class Requests:
             headers=filesystem._get_headers(content_type if method == "POST" else None),
             data=data,
             timeout=filesystem.requests_timeout,
+            trace_request_ctx=sent,
         )
         if answer.status >= 400:
             validate_response(answer.status, await answer.read(), place)
         return answer
 
-    async def _retried(self, verb: str, name: str, attempt: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    async def _retried(self, verb: str, name: str, attempt: Callable[[Sent], Coroutine[Any, Any, T]]) -> T:
         """What an attempt returns, made as often as gcsfs thinks right.
 
         gcsfs raises errors of its own and of three libraries, and KeyError for a refusal that it cannot read.
         """
         from gcsfs.retry import retry_request
 
-        attempts = count()
-
-        async def counted() -> T:
-            next(attempts)
-            return await attempt()
-
+        sent = Sent()
         try:
-            return cast("T", await retry_request(counted)())
+            return cast("T", await retry_request(attempt)(sent))
         except FileNotFoundError:
-            raise MissingError(self.url(name), asked_again=next(attempts) > 1) from None
+            raise MissingError(self.url(name), asked_again=sent.times > 1) from None
         except FileExistsError:
             raise
         except Exception as error:
@@ -152,6 +159,11 @@ class Requests:
             message = f"cannot {verb} {self.url(name)}: {_reason(error)}"
             hint = f"the credentials may not {verb} here" if _is_forbidden(error) else None
             raise StorageError(message, hint=hint or "check the endpoint and the credentials") from error
+
+
+async def _count(session: object, context: Any, parameters: object) -> None:
+    """What aiohttp calls whenever it has sent a request."""
+    context.trace_request_ctx.times += 1
 
 
 def is_refusal(error: StorageError) -> bool:

@@ -6,6 +6,7 @@ import asyncio
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from email.utils import parsedate_to_datetime
 from itertools import takewhile
@@ -175,7 +176,11 @@ class S3Store:
         return left, settled
 
     def _with_copies(self, removals: Sequence[Removal]) -> Iterator[Deletion]:
-        """Copy, then delete; the copy of what was kept after all is dropped."""
+        """Copy, then delete; the copy of what was kept after all is dropped.
+
+        Each was there for the copy. One that is not there for the delete went by that, and the answer was lost: aiohttp
+        sends a DELETE again without telling.
+        """
         copied, settled = self._copied(removals)
         yield from settled
         copies = {removal.object.name: removal.kept_as for removal in copied}
@@ -183,7 +188,7 @@ class S3Store:
         for deletion in self._delete([removal.object for removal in copied]):
             if deletion.changed or (deletion.error and not deletion.unknown):
                 idle.append(copies[deletion.object.name])
-            yield deletion
+            yield replace(deletion, vanished=False)
         self._discard_idle(idle)
 
     def _discard_idle(self, copies: Sequence[str]) -> None:

@@ -13,7 +13,7 @@ from xcomctl.ledger.lease import held, holder, require_free
 from xcomctl.model import Deletion
 from xcomctl.operations.gc.account import Account, new_operation_id
 from xcomctl.operations.gc.canary import placed
-from xcomctl.operations.gc.plan import make_plan
+from xcomctl.operations.gc.plan import is_refused_beforehand, make_plan
 from xcomctl.operations.gc.scope import Scope
 from xcomctl.operations.gc.sweep import Pace, carry_out
 from xcomctl.operations.gc.terms import Gate, Plan, Rules, Watch
@@ -36,14 +36,14 @@ class Collection:
 
 @contextmanager
 def collecting(scope: Scope, rules: Rules, watch: Watch = lambda step, done: None) -> Iterator[Collection]:
-    """Look at everything, under the lease unless this is a dry run, which writes nothing at all.
+    """Look at everything, under the lease unless this is a dry run or refused, which writes nothing at all.
 
     Raises `StorageError`, `MetadataError`, and `LockedError` while another run is at work.
     """
     operation_id = new_operation_id()
     mine = holder(operation_id, "gc")
     _require_listing(scope)
-    if rules.dry_run or not scope.store.deletes:
+    if rules.dry_run or not scope.store.deletes or is_refused_beforehand(scope, rules):
         require_free(scope.control, mine)
         yield Collection(Account(make_plan(scope, rules, watch), operation_id), scope, None)
         return

@@ -19,10 +19,7 @@ LOOKED_UP = 5
 
 def refusals(plan: Plan, evidence: Evidence, scope: Scope, claimed: Claim | None) -> Iterator[Refusal]:
     """Everything that speaks against this plan, lifted or not."""
-    yield from _schema(scope.catalogs)
-    yield from _servers(scope)
-    yield from _ownership(plan, claimed)
-    yield from _state_stores(plan, scope)
+    yield from beforehand(scope, plan.claim, claimed)
     yield from _belonging(plan)
     yield from _misfits(plan, evidence, scope)
     if not plan.rules.max_delete.allows(len(plan.deletable), plan.listed.count):
@@ -31,6 +28,14 @@ def refusals(plan: Plan, evidence: Evidence, scope: Scope, claimed: Claim | None
     if not scope.store.deletes and not plan.rules.dry_run:
         message = f"gc deletes on S3, GCS and local files, not on {plan.base.location.scheme}://"
         yield Refusal(Gate.STORE_KIND, message)
+
+
+def beforehand(scope: Scope, claim: Claim, claimed: Claim | None) -> Iterator[Refusal]:
+    """What speaks against any run here, and shows before anything is listed."""
+    yield from _schema(scope.catalogs)
+    yield from _servers(scope)
+    yield from _ownership(claim, claimed)
+    yield from _state_stores(scope)
 
 
 def is_restored(claimed: Claim | None, claim: Claim) -> bool:
@@ -64,23 +69,23 @@ def _servers(scope: Scope) -> Iterator[Refusal]:
             yield Refusal(Gate.CLOCK, f"the clocks of {name} and of the store differ: {clock} and {now}")
 
 
-def _ownership(plan: Plan, claimed: Claim | None) -> Iterator[Refusal]:
+def _ownership(claim: Claim, claimed: Claim | None) -> Iterator[Refusal]:
     """Whose objects these are: those of the same databases as at the last run, and not of an earlier state of them."""
     if claimed is None:
         return
-    foreign = claimed.foreign_to(plan.claim.base, plan.claim.epochs)
+    foreign = claimed.foreign_to(claim.base, claim.epochs)
     if foreign is not None:
         yield Refusal(Gate.FOREIGN_CLAIM, foreign)
-    restored = claimed.ahead_of(plan.claim.epochs)
+    restored = claimed.ahead_of(claim.epochs)
     if restored is not None:
         message = f"{restored}; was it put back from a backup? `xcomctl restore` brings back what gc has deleted since"
         yield Refusal(Gate.RESTORED_DATABASE, message)
 
 
-def _state_stores(plan: Plan, scope: Scope) -> Iterator[Refusal]:
+def _state_stores(scope: Scope) -> Iterator[Refusal]:
     """Airflow's state stores name their objects by keys that people choose."""
     states = scope.state_base.location if scope.state_base is not None else None
-    base = plan.base.location
+    base = scope.base.location
     if states is not None and (states == base or states.holds(base) or base.holds(states)):
         message = f"the state stores keep their objects under {states.url}, which overlaps the base path"
         yield Refusal(Gate.STATE_STORE_OVERLAP, message)

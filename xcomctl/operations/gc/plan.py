@@ -20,7 +20,7 @@ from xcomctl.model import StoredObject
 from xcomctl.operations.gc.canary import Canaries
 from xcomctl.operations.gc.causes import Causes
 from xcomctl.operations.gc.evidence import Evidence, gather, hashed
-from xcomctl.operations.gc.gates import is_restored, refusals
+from xcomctl.operations.gc.gates import beforehand, is_restored, refusals
 from xcomctl.operations.gc.scope import Scope
 from xcomctl.operations.gc.terms import Candidate, Fate, Plan, Rules, Tally, Watch
 
@@ -35,8 +35,7 @@ def make_plan(
 
     Writes nothing. Raises `StorageError` or `MetadataError` when either cannot be read completely.
     """
-    claimed = read_claim(scope.control)
-    claim = Claim(scope.base.location.url, tuple(catalog.epoch() for catalog in scope.catalogs))
+    claimed, claim = read_claim(scope.control), claim_of(scope)
     marks = {} if rules.single_pass or is_restored(claimed, claim) else read_marks(scope.control, claim.base)
     evidence = gather(scope, rules, canaries.live if canaries else None, watch)
     sorted_ = _sorted_out(scope, rules, evidence, marks)
@@ -64,6 +63,17 @@ def make_plan(
     )
     found = [*refusals(plan, evidence, scope, claimed), *(canaries.refusals(scope, evidence) if canaries else ())]
     return replace(plan, refusals=tuple(refusal for refusal in found if refusal.gate not in rules.allow))
+
+
+def claim_of(scope: Scope) -> Claim:
+    """What a run here claims."""
+    return Claim(scope.base.location.url, tuple(catalog.epoch() for catalog in scope.catalogs))
+
+
+def is_refused_beforehand(scope: Scope, rules: Rules) -> bool:
+    """Whether a gate is shut already, so that not even a canary need be written."""
+    found = beforehand(scope, claim_of(scope), read_claim(scope.control))
+    return any(refusal.gate not in rules.allow for refusal in found)
 
 
 def fate_of(found: StoredObject, placement: Placement | None, evidence: Evidence, rules: Rules) -> Fate:

@@ -9,7 +9,7 @@ from datetime import datetime, timezone
 from xcomctl.backend.reference import Address, parse_base
 from xcomctl.backend.storage import Store
 from xcomctl.catalog import Catalog
-from xcomctl.ledger import Control, control_folder
+from xcomctl.ledger import Control
 from xcomctl.operations.deployment import Deployment
 
 
@@ -40,10 +40,8 @@ class Scope:
         return name[len(self.base.location.folder) :]
 
 
-def scope_of(deployment: Deployment, control: str | None = None, state_store_path: str | None = None) -> Scope:
-    """The scope of a deployment. Raises `UsageError` for a control folder that cannot be used."""
-    base = deployment.required_base()
-    folder = control_folder(base, control)
-    store = deployment.base_store()
+def scope_of(deployment: Deployment, state_store_path: str | None = None) -> Scope:
+    """The scope of a deployment. Raises `MetadataError` when it has no base path."""
+    base, store = deployment.required_base(), deployment.base_store()
     states = parse_base(state_store_path) if state_store_path else None
-    return Scope(deployment.catalogs, store, base, Control(store, folder), states)
+    return Scope(deployment.catalogs, store, base, Control(store, deployment.control or ""), states)
