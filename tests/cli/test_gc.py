@@ -260,7 +260,7 @@ def test_a_refusal_is_5_with_a_report_and_is_lifted_by_its_name(cli: Run, leaky:
 
 def test_an_unknown_gate_is_told_the_known_ones(cli: Run):
     gates = (
-        "unknown-table, unknown-head, missing-table, replica, clock, foreign-claim, restored-database, "
+        "unknown-table, unknown-head, missing-table, hidden-rows, replica, clock, foreign-claim, restored-database, "
         "state-store-overlap, empty-roots, no-overlap, dangling, two-spellings, ambiguous, incomplete-listing, "
         "canary, max-delete, store-kind"
     )

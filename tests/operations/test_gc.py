@@ -7,7 +7,6 @@ import pickle
 import shutil
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
-from fractions import Fraction
 from pathlib import Path
 from uuid import uuid4
 
@@ -24,7 +23,7 @@ from xcomctl.backend.storage import open_store
 from xcomctl.backend.storage.other import OtherStore
 from xcomctl.errors import ExitCode, MetadataError, StorageError
 from xcomctl.model import StoredObject
-from xcomctl.operations.gc import Fate, Gate, Limit, Rules, sweep
+from xcomctl.operations.gc import Fate, Gate, sweep
 
 RUN = "manual__2026-01-02T03:04:05+00:00"
 
@@ -226,71 +225,6 @@ def test_two_deployments_on_one_base_path_are_given_together(scene: Scene, datab
         catalogs = [scene.catalog, other.catalog]
         scene.collect(catalogs=catalogs)
     assert scene.urls() == {mine, theirs}
-
-
-@on_files
-@on_one_database
-class TestGates:
-    """Each refuses with exit code 5, changes nothing, and is lifted only by its name."""
-
-    def refused(self, scene: Scene, gate: Gate, rules: Rules = AT_ONCE) -> None:
-        before = scene.urls()
-        account = scene.collect(rules)
-        assert [refusal.gate for refusal in account.plan.refusals] == [gate]
-        assert account.exit_code is ExitCode.REFUSED and account.document()["status"] == "refused"
-        assert account.document()["refusals"] == [{"gate": gate.value, "message": account.plan.refusals[0].message}]
-        assert scene.urls() == before
-        lifted = scene.collect(replace(rules, allow=frozenset({gate})))
-        assert lifted.exit_code is ExitCode.OK and lifted.tallies["deleted"].count
-        assert scene.urls() != before
-
-    def test_no_row_refers_to_anything(self, scene: Scene):
-        scene.leak("d")
-        scene.world.push("d", "r", "t", value="1")
-        self.refused(scene, Gate.EMPTY_ROOTS)
-
-    def test_rows_and_objects_do_not_belong_together(self, scene: Scene):
-        scene.leak("d")
-        scene.world.push("d", "r", "t", value=json.dumps(f"s3://elsewhere/d/r/t/{uuid4()}"))
-        self.refused(scene, Gate.NO_OVERLAP)
-
-    def test_too_many_would_go(self, scene: Scene):
-        for _ in range(3):
-            scene.push("d", f"run {uuid4()}")
-        scene.leak("d")
-        scene.leak("d")
-        self.refused(scene, Gate.MAX_DELETE, replace(AT_ONCE, max_delete=Limit(share=Fraction(1, 5))))
-        scene.leak("d")
-        scene.leak("d")
-        self.refused(scene, Gate.MAX_DELETE, replace(AT_ONCE, max_delete=Limit(count=1)))
-
-    def test_a_table_that_may_hold_references(self, scene: Scene):
-        scene.push("d")
-        scene.leak("d")
-        scene.world.sql("CREATE TABLE xcom_v9 (value text)")
-        self.refused(scene, Gate.UNKNOWN_TABLE)
-
-    @pytest.mark.parametrize(
-        "change", ["UPDATE alembic_version SET version_num = 'abc'", "DELETE FROM alembic_version"]
-    )
-    def test_a_schema_of_an_unknown_version(self, scene: Scene, change):
-        scene.push("d")
-        scene.leak("d")
-        scene.world.sql(change)
-        self.refused(scene, Gate.UNKNOWN_HEAD)
-
-    def test_a_share_is_of_all_that_was_listed(self, scene: Scene):
-        for number in range(4):
-            scene.push("d", f"run {number}")
-        orphan = scene.leak("d")
-        account = scene.collect(replace(AT_ONCE, max_delete=Limit(share=Fraction(1, 5))))
-        assert account.exit_code is ExitCode.OK and orphan not in scene.urls()
-
-    def test_an_empty_base_path_is_nothing_to_do(self, scene: Scene):
-        scene.world.push("d", "r", "t", value="1")
-        (scene.raw.path / BASE_FOLDER).mkdir(parents=True)
-        account = scene.collect()
-        assert account.exit_code is ExitCode.OK and account.tallies["listed"].count == 0
 
 
 @on_one_database

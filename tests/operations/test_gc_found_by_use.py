@@ -10,14 +10,12 @@ from uuid import uuid4
 
 import pytest
 
-from tests import schemas
-from tests.lab import postgres, s3
+from tests.lab import s3
 from tests.lab.database import Database
 from tests.lab.folder import Folder
 from tests.lab.world import World
-from tests.operations.scene import AT_ONCE, BASE_FOLDER, Scene
+from tests.operations.scene import AT_ONCE, Scene
 from xcomctl.backend.storage.local import LocalStore
-from xcomctl.catalog import open_catalog
 from xcomctl.errors import ExitCode
 from xcomctl.model import Deletion
 from xcomctl.operations.gc import Gate
@@ -125,28 +123,6 @@ def test_a_table_that_should_be_there_is_missed(scene: Scene):
     account = scene.collect()
     assert [refusal.gate for refusal in account.plan.refusals] == [Gate.MISSING_TABLE]
     assert scene.urls() == before
-
-
-def test_a_replica_is_refused(store: Folder):
-    """A standby may lack the newest rows."""
-    orphan = f"{BASE_FOLDER}/d/r/t/{uuid4()}"
-    store.put(orphan)
-
-    def prepare(url: str) -> None:
-        schemas.load(url, "3.3")
-        database = Database(url, "postgresql", "3.3")
-        with World(database) as world:
-            Scene(database, world, store).push("d")
-        catalog = open_catalog(url, None, None)
-        assert not catalog.is_replica()
-
-    with postgres.standby(prepare) as server:
-        database = Database(server.url, "postgresql", "3.3")
-        with World(database) as world:
-            scene = Scene(database, world, store)
-            account = scene.collect()
-    assert [refusal.gate for refusal in account.plan.refusals] == [Gate.REPLICA]
-    assert account.exit_code is ExitCode.REFUSED and orphan in store.keys(BASE_FOLDER)
 
 
 @pytest.mark.databases("sqlite-3.3", "postgresql-3.3", "mysql-3.3", "sqlite-3.4")

@@ -136,12 +136,12 @@ class Catalog:
         return self._references(self.schema.roots)
 
     def archived_references(self) -> Iterator[Mention]:
-        """The same of the archives. To be read after the others, since rows move from those to these.
+        """The same of the archives, and of tables that may be such, to be read last: rows move from the others to these.
 
         The tables are looked at anew: `airflow db clean` may have made one since.
         """
         self.schema = inspect_schema(self._engine, self.schema.namespace)
-        return self._references(self.schema.archives)
+        return self._references((*self.schema.archives, *self.schema.suspects))
 
     def is_replica(self) -> bool:
         """Whether this is a copy that may lag behind: a PostgreSQL standby, a read-only MySQL."""
@@ -219,7 +219,7 @@ class Catalog:
         """Each row that mentions the end of an object's name, in words: its table, and where it has one its XCom."""
         from sqlalchemy import literal_column, select
 
-        for table in (*self.schema.live, *self.schema.archives, *self.schema.state_stores):
+        for table in (*self.schema.live, *self.schema.archives, *self.schema.suspects, *self.schema.state_stores):
             own = table in self.schema.live
             source = source_of(table, self.schema) if own else None
             x = source.rows if source else clause(self.schema, table.name, ("value",), alias="x")

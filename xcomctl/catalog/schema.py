@@ -58,8 +58,9 @@ class Schema:
     """Where one database keeps references.
 
     `live` are the tables that Airflow reads, newest first; `archives` what `airflow db clean` of any of these tables
-    and the upgrade to 3.0 left behind; `unknown` the names that look like XCom tables and are none of these. `dag_run`
-    and `task_instance` are the columns of those tables, empty when they are missing.
+    and the upgrade to 3.0 left behind; `unknown` the names that look like XCom tables and are none of these, and
+    `suspects` those of them that have values; `guarded` are tables of which row-level security may hide rows.
+    `dag_run` and `task_instance` are the columns of those tables, empty when they are missing.
     """
 
     namespace: str | None
@@ -68,6 +69,8 @@ class Schema:
     archives: tuple[Table, ...]
     state_stores: tuple[Table, ...]
     unknown: tuple[str, ...]
+    suspects: tuple[Table, ...]
+    guarded: tuple[str, ...]
     dag_run: frozenset[str]
     task_instance: frozenset[str]
     tables: frozenset[str]
@@ -113,13 +116,19 @@ def inspect_schema(engine: Engine, namespace: str | None) -> Schema:
                 hint="check --db and --db-schema; a new Airflow needs `airflow db migrate`",
             )
         archives = sorted(name for name in names if _ARCHIVE.fullmatch(name))
+        unknown = sorted(n for n in names if "xcom" in n.lower() and n not in LIVE and n not in archives)
+        roots = [*LIVE, *STATE_STORES, *archives]
         return Schema(
             namespace=namespace,
             head=_head(connection, namespace) if "alembic_version" in names else None,
             live=live,
             archives=tuple(_table(inspector, namespace, name) for name in archives),
             state_stores=tuple(_table(inspector, namespace, name) for name in STATE_STORES if name in names),
-            unknown=tuple(sorted(n for n in names if "xcom" in n.lower() and n not in LIVE and n not in archives)),
+            unknown=tuple(unknown),
+            suspects=tuple(
+                _table(inspector, namespace, n) for n in unknown if "value" in _columns(inspector, namespace, n, names)
+            ),
+            guarded=tuple(name for name in roots if name in names and _is_guarded(connection, namespace, name)),
             dag_run=_columns(inspector, namespace, "dag_run", names),
             task_instance=_columns(inspector, namespace, "task_instance", names),
             tables=frozenset(names),
@@ -139,6 +148,17 @@ def _table(inspector: Inspector, namespace: str | None, name: str) -> Table:
     as_stored = Form.BYTES if _holds_bytes(columns["value"]) else Form.JSON
     holds_states = any(state_store in name for state_store in STATE_STORES)
     return Table(name, frozenset(columns), Form.TEXT if holds_states else as_stored)
+
+
+def _is_guarded(connection: Connection, namespace: str | None, name: str) -> bool:
+    """Whether row-level security decides which rows this user sees."""
+    from sqlalchemy import text
+
+    if connection.dialect.name != "postgresql":
+        return False
+    quoted = connection.dialect.identifier_preparer.quote
+    table = ".".join(quoted(part) for part in (namespace, name) if part)
+    return bool(connection.execute(text("SELECT row_security_active(:name)"), {"name": table}).scalar())
 
 
 def _holds_bytes(column_type: object) -> bool:

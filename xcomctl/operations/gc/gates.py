@@ -52,6 +52,9 @@ def _schema(catalogs: Sequence[Catalog]) -> Iterator[Refusal]:
         if schema.missing:
             message = f"{catalog} lacks {', '.join(schema.missing)}, or this user may not see it"
             yield Refusal(Gate.MISSING_TABLE, message)
+        if schema.guarded:
+            message = f"row-level security of {catalog} may hide rows of {', '.join(schema.guarded)} from this user"
+            yield Refusal(Gate.HIDDEN_ROWS, message)
         if schema.version is None:
             yield Refusal(Gate.UNKNOWN_HEAD, f"{catalog} has the unknown schema {schema.head or '(no alembic head)'}")
 

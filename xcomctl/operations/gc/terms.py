@@ -26,6 +26,7 @@ class Gate(str, Enum):
     UNKNOWN_TABLE = "unknown-table"
     UNKNOWN_HEAD = "unknown-head"
     MISSING_TABLE = "missing-table"
+    HIDDEN_ROWS = "hidden-rows"
     REPLICA = "replica"
     CLOCK = "clock"
     FOREIGN_CLAIM = "foreign-claim"
