@@ -6,7 +6,7 @@ Sizes are bytes, times are aware datetimes in UTC, `map_index` is -1 for a task 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timezone
 from enum import Enum
 from typing import TypeAlias
 
@@ -58,6 +58,10 @@ class XCom:
     try_number: int | None = None
     object_size_bytes: int | None = None
     object_modified_at: datetime | None = None
+
+
+UNDATED = datetime.max.replace(tzinfo=timezone.utc)
+"""The time of an object whose store does not tell one: younger than any age."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -136,7 +136,7 @@ class Catalog:
         return self._references(self.schema.roots)
 
     def archived_references(self) -> Iterator[Mention]:
-        """The same of the archives, and of tables that may be such, to be read last: rows move from the others to these.
+        """The same of the archives and of what may be such, to be read last: rows move from the others to these.
 
         The tables are looked at anew: `airflow db clean` may have made one since.
         """

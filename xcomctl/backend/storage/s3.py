@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from xcomctl.backend.storage.body import streamed
 from xcomctl.errors import StorageError
-from xcomctl.model import Deletion, Kept, Outcome, Removal, Return, StoredObject, WayBack
+from xcomctl.model import UNDATED, Deletion, Kept, Outcome, Removal, Return, StoredObject, WayBack
 
 if TYPE_CHECKING:
     from s3fs import S3FileSystem
@@ -54,7 +54,12 @@ class S3Store:
         """The Date header of an answer to a listing of one key."""
         answer = self._call("list", prefix, "list_objects_v2", Prefix=prefix, MaxKeys=1)
         self._bucket_answered = True
-        return parsedate_to_datetime(answer["ResponseMetadata"]["HTTPHeaders"]["date"])
+        told = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
+        if told is None:
+            raise StorageError(
+                f"s3://{self._bucket} does not tell the time", hint="its answers lack a Date header: is there a proxy?"
+            )
+        return parsedate_to_datetime(told)
 
     def objects(self, prefix: str) -> Iterator[StoredObject]:
         """Page through everything below `prefix`; a page that is cut short or comes twice is an error."""
@@ -382,4 +387,6 @@ def _is_marker(version: Answer) -> bool:
 
 
 def _object(name: str, size_bytes: int, answer: Answer) -> StoredObject:
-    return StoredObject(name, size_bytes, answer["LastModified"].astimezone(timezone.utc), answer.get("ETag"))
+    changed_at = answer.get("LastModified")
+    modified_at = changed_at.astimezone(timezone.utc) if changed_at is not None else UNDATED
+    return StoredObject(name, size_bytes, modified_at, answer.get("ETag"))
