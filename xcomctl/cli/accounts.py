@@ -37,7 +37,8 @@ def tell_plan(account: Account, said: Report) -> None:
         said.warning("nothing was changed; --allow GATE lifts a gate")
         return
     if plan.rules.dry_run:
-        said.note(f"dry run: {_amount(account.tallies['deletable'])}, would be deleted; nothing was changed")
+        deeds = _deeds(account)
+        said.note(f"dry run: a run now would {deeds or 'find nothing to do'}; nothing was changed")
     _tell_due(account, said)
 
 
@@ -64,26 +65,28 @@ def _amount(tally: Tally) -> str:
 
 def ask(account: Account, said: Report) -> bool:
     """Let a person agree to what a run is about to do; there is nothing to ask where it has nothing to do."""
-    from xcomctl.operations.gc import Tally
-
-    plan = account.plan
-    deeds = [
-        f"{verb} {_amount(tally)}"
-        for verb, tally in (
-            ("delete", account.tallies["deletable"]),
-            ("mark", account.tallies["marked"]),
-            ("empty the trash of", plan.trash),
-            ("bring back", Tally.of(*(removed.kept.object for removed in plan.healable))),
-        )
-        if tally.count
-    ]
+    deeds = _deeds(account)
     if not deeds:
         return True
-    question = " and ".join(deeds)
-    agreed = said.confirm(f"{question[0].upper()}{question[1:]}, under {plan.base.text}?")
+    agreed = said.confirm(f"{deeds[0].upper()}{deeds[1:]}, under {account.plan.base.text}?")
     if not agreed:
         said.note("nothing was deleted")
     return agreed
+
+
+def _deeds(account: Account) -> str:
+    """What a run is about to do, in words; empty for nothing."""
+    from xcomctl.operations.gc import Tally
+
+    plan = account.plan
+    healable = Tally.of(*(removed.kept.object for removed in plan.healable))
+    deeds = (
+        ("delete", account.tallies["deletable"]),
+        ("mark", account.tallies["marked"]),
+        ("bring back", healable),
+        ("empty the trash of", plan.trash),
+    )
+    return " and ".join(f"{verb} {_amount(tally)}" for verb, tally in deeds if tally.count)
 
 
 def tell_outcome(outcome: Deletion, said: Report) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from xcomctl.demo.sandbox import DAG_ID, Sandbox
 
-COLLECT = ("gc", "--single-pass", "--older-than", "7d")
+COLLECT_NOW = ("gc", "--single-pass")
 """A single pass takes only what is 7 days old; the sandbox's objects look ten days old."""
 
 COLUMNS = "task_id,map_index,key,state,size_bytes,object_size_bytes"
@@ -53,7 +53,7 @@ def play_lines(sandbox: Sandbox) -> tuple[str, str, str]:
     return (
         f'export AIRFLOW_HOME="{sandbox.folder}"{path}',
         "xcomctl ls --check --state external",
-        shlex.join(("xcomctl", *COLLECT)),
+        shlex.join(("xcomctl", *COLLECT_NOW)),
     )
 
 
@@ -71,4 +71,4 @@ def _stops(*, with_frame: bool) -> Iterator[tuple[str, tuple[str, ...]]]:
     )
     if with_frame:
         yield "A DataFrame, read from storage.", ("get", DAG_ID, "latest", "tabulate")
-    yield "What the deleted run left behind, and what gc would do about it.", (*COLLECT, "--dry-run")
+    yield "What the deleted run left behind, and what gc would do about it.", ("gc", "--dry-run")
