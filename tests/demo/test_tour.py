@@ -38,7 +38,7 @@ def test_the_tour_shows_the_values_that_the_run_really_has(built: Built, shown: 
 
 def test_the_tour_shows_what_the_deleted_run_left_and_leaves_it_there(built: Built, shown: list[Shown]) -> None:
     counts = {words[0]: words[1] for words in the_output_of(shown, "gc") if len(words) > 1}
-    assert (counts["listed"], counts["live"], counts["deletable"]) == ("42", "35", "7")
+    assert (counts["listed"], counts["live"], counts["marked"]) == ("42", "35", "7")
     assert "deleted" not in counts
     assert len(built.sandbox.all_objects()) == 42
 

@@ -30,7 +30,8 @@ def tell_plan(account: Account, said: Report) -> None:
     for candidate in plan.candidates:
         found = candidate.object
         facts = {"size_bytes": found.size_bytes, "modified_at": found.modified_at.isoformat()}
-        said.detail(f"orphan {found.name}", cause=candidate.cause.value, due_at=candidate.due_at.isoformat(), **facts)
+        cause, due_at = candidate.cause.value, candidate.due_at.isoformat(timespec="seconds")
+        said.detail(f"orphan {found.name}: {cause}, deletable from {due_at}", cause=cause, due_at=due_at, **facts)
     for refusal in plan.refusals:
         said.warning(f"refused by the gate {refusal.gate.value}: {refusal.message}")
     if plan.refusals:

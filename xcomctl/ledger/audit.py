@@ -155,8 +155,15 @@ def _settled(control: Control, record: Record) -> dict[str, str]:
 
 
 def _record(control: Control, operation_id: str, files: Sequence[str]) -> Record | None:
-    facts = control.read_facts(f"{FOLDER}{operation_id}/run.json") if files else None
-    return Record(operation_id, facts, tuple(files)) if facts is not None else None
+    name = f"{FOLDER}{operation_id}/run.json"
+    facts = control.read_facts(name) if files else None
+    if facts is None:
+        return None
+    try:
+        datetime.fromisoformat(facts["started_at"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise control.broken(name, "no record of a run") from error
+    return Record(operation_id, facts, tuple(files))
 
 
 def _intent(removal: Removal, way: WayBack, causes: Mapping[str, str]) -> Facts:

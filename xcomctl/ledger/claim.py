@@ -47,7 +47,10 @@ def read_claim(control: Control) -> Claim | None:
     facts = control.read_facts(NAME)
     if facts is None:
         return None
-    return Claim(str(facts["base"]), tuple(Epoch(**epoch) for epoch in facts["epochs"]))
+    try:
+        return Claim(str(facts["base"]), tuple(Epoch(**epoch) for epoch in facts["epochs"]))
+    except (KeyError, TypeError) as error:
+        raise control.broken(NAME, f"no claim ({error})") from error
 
 
 def write_claim(control: Control, claim: Claim, now: datetime) -> None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 from xcomctl.backend.reference import OWN_FOLDER, Address, Location, parse_base
-from xcomctl.backend.storage import Store
+from xcomctl.backend.storage import HALF_WRITTEN, Store
 from xcomctl.errors import NoFolderError, StorageError, UsageError
 from xcomctl.model import StoredObject
 
@@ -42,7 +42,13 @@ def control_folder(base: Address, named: str | None) -> str:
 
 
 def _has_no_parent(place: Location) -> bool:
-    return os.path.ismount(place.name) if place.scheme == "file" else not place.name
+    """Whether nothing can lie beside it: a bucket has no parent, and what is mounted another file system."""
+    if place.scheme != "file":
+        return not place.name
+    try:
+        return Path(place.name).stat().st_dev != Path(place.name).parent.stat().st_dev
+    except OSError:
+        return False
 
 
 def _require_same_store(base: Address, control: Address, named: str) -> None:
@@ -65,7 +71,7 @@ class Control:
     def listed(self, below: str) -> list[StoredObject]:
         """The objects in one part of the folder, by name; none where nothing was ever written."""
         try:
-            found = list(self.store.objects(self.folder + below))
+            found = [each for each in self.store.objects(self.folder + below) if not each.name.endswith(HALF_WRITTEN)]
         except NoFolderError:
             return []
         return sorted(found, key=lambda each: each.name)

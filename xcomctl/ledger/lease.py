@@ -112,14 +112,22 @@ def holders(control: Control, *, sweeping: bool = True) -> list[Holder]:
     alive: list[Holder] = []
     dead: list[Holder] = []
     for each in found:
-        facts = control.read_facts(control.name_of(each))
-        if facts is None or now is None:
+        known = _read(control, control.name_of(each))
+        if known is None or now is None:
             continue
-        known = Holder(**facts)
         (dead if _is_silent(each.modified_at, now) or known.is_dead else alive).append(known)
     if dead and sweeping:
         control.discard([known.name for known in dead])
     return alive
+
+
+def _read(control: Control, name: str) -> Holder | None:
+    """The run of a lease, unless it was let go a moment ago."""
+    facts = control.read_facts(name)
+    try:
+        return Holder(**facts) if facts is not None else None
+    except TypeError as error:
+        raise control.broken(name, "no lease") from error
 
 
 def _is_silent(signed_at: datetime, now: datetime) -> bool:

@@ -14,6 +14,7 @@ from typing import BinaryIO, Protocol
 
 from xcomctl import compat
 from xcomctl.backend.reference import Address, Location
+from xcomctl.backend.storage.body import HALF_WRITTEN
 from xcomctl.errors import StorageError
 from xcomctl.model import Deletion, Kept, Removal, Return, StorageOptions, StoredObject, WayBack
 
@@ -129,4 +130,4 @@ def _require_folder(base: Location) -> None:
         )
 
 
-__all__ = ["StorageError", "Store", "Stores", "open_store"]
+__all__ = ["HALF_WRITTEN", "StorageError", "Store", "Stores", "open_store"]

@@ -1,4 +1,4 @@
-"""The body of an answer, read piece by piece through the event loop that an fsspec file system runs."""
+"""The bodies of objects: an answer that is read piece by piece through fsspec's event loop, a file half written."""
 
 from __future__ import annotations
 
@@ -8,6 +8,10 @@ from collections.abc import Callable, Coroutine
 from typing import Any, BinaryIO, cast
 
 from xcomctl.errors import StorageError
+
+
+HALF_WRITTEN = ".part"
+"""The ending of what a file is called until all of it is written; a process that was killed may leave one."""
 
 
 def streamed(

@@ -14,6 +14,7 @@ from datetime import datetime, timedelta, timezone
 from typing import BinaryIO, TypeVar
 
 from xcomctl.backend.reference import OWN_FOLDER
+from xcomctl.backend.storage.body import HALF_WRITTEN
 from xcomctl.errors import NoFolderError, StorageError
 from xcomctl.model import Deletion, Kept, Outcome, Removal, Return, StoredObject, WayBack
 
@@ -55,6 +56,8 @@ class LocalStore:
                     elif entry.is_file(follow_symlinks=False):
                         yield from self._entry(entry)
         except OSError as error:
+            if isinstance(error, FileNotFoundError) and f"/{OWN_FOLDER}/" in f"{folder}/":
+                return  # xcomctl's own folders come and go
             raise StorageError(
                 f"cannot list {folder}: {error.strerror}",
                 hint="the listing must be complete: nothing was changed",
@@ -87,7 +90,7 @@ class LocalStore:
 
     def write(self, name: str, data: bytes) -> None:
         """Write beside, and move into place."""
-        beside = f"{name}.{os.getpid()}.part"
+        beside = f"{name}.{os.getpid()}{HALF_WRITTEN}"
         try:
             with _in_folder(os.path.dirname(name), lambda: open(beside, "wb")) as file:
                 file.write(data)
