@@ -65,9 +65,12 @@ def test_one_at_a_time(control: Control):
 
 
 def test_those_that_share_stand_beside_each_other_and_against_one_that_does_not(control: Control):
-    with held(control, elsewhere("a", shared=True)), held(control, holder("b", "migrate", shared=True)):
-        with pytest.raises(LockedError):
-            _hold(control, holder("c", "gc"))
+    with (
+        held(control, elsewhere("a", shared=True)),
+        held(control, holder("b", "migrate", shared=True)),
+        pytest.raises(LockedError),
+    ):
+        _hold(control, holder("c", "gc"))
     with held(control, elsewhere("d")), pytest.raises(LockedError), held(control, holder("e", "migrate", shared=True)):
         pass
 

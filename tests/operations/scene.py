@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from fractions import Fraction
+from typing import Any
 from uuid import uuid4
 
 from tests.lab import s3
@@ -25,6 +26,16 @@ from xcomctl.operations.gc.sweep import carry_out
 BASE_FOLDER = "pre/xcom"
 AT_ONCE = Rules(older_than=timedelta(seconds=-5), single_pass=True, max_delete=Limit(share=Fraction(1)))
 """Buckets cannot be told to look old, so age is left out where it is not the point; a Date header has whole seconds."""
+
+
+class Around:
+    """A store around a real one, for a test to give it other manners."""
+
+    def __init__(self, real: Any) -> None:
+        self.real = real
+
+    def __getattr__(self, attribute: str) -> Any:
+        return getattr(self.real, attribute)
 
 
 @dataclass

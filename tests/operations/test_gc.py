@@ -18,7 +18,7 @@ from tests.lab import s3
 from tests.lab.database import Database, Databases
 from tests.lab.folder import Folder
 from tests.lab.world import World
-from tests.operations.scene import AT_ONCE, BASE_FOLDER, Scene
+from tests.operations.scene import AT_ONCE, BASE_FOLDER, Around, Scene
 from xcomctl.backend.storage import open_store
 from xcomctl.backend.storage.other import OtherStore
 from xcomctl.errors import ExitCode, MetadataError, StorageError
@@ -239,31 +239,18 @@ def test_a_store_without_safe_deletes_is_only_looked_at(scene: Scene):
         memory.pipe(f"{base.location.folder}{name}".lstrip("/"), b"x")
     scene.world.push("d", "r", "t", value=json.dumps(f"{base.text}/{live}"))
     store = OtherStore("", memory)
-    rooted = _Rooted(store, base.location.folder)
+    rooted = _Rooted(store)
     looked = scene.plan(replace(AT_ONCE, dry_run=True), store=rooted)
     assert len(looked.deletable) == 1 and looked.refusals == ()
     refused = scene.plan(store=rooted)
     assert [refusal.gate for refusal in refused.refusals] == [Gate.STORE_KIND]
 
 
-class _Rooted:
+class _Rooted(Around):
     """A memory file system's names, as absolute as those of files."""
 
-    deletes = False
-    condition = None
-
-    def __init__(self, store: OtherStore, folder: str) -> None:
-        self._store = store
-        self._folder = folder
-
-    def __getattr__(self, attribute):
-        return getattr(self._store, attribute)
-
-    def now(self, prefix):
-        return self._store.now(prefix)
-
     def objects(self, prefix):
-        for found in self._store.objects(prefix.lstrip("/")):
+        for found in self.real.objects(prefix.lstrip("/")):
             yield replace(found, name="/" + found.name)
 
 
@@ -353,21 +340,17 @@ def test_a_run_that_breaks_off_half_way_is_partial(scene: Scene, monkeypatch):
 def test_per_key_refusals_are_named_and_counted(scene: Scene):
     live, stuck, gone = scene.push("d"), scene.leak("d"), scene.leak("d")
     account = scene.planned()
-    store = scene.store
     name = stuck.removeprefix(f"{scene.raw.url}/")
 
-    class Denying:
+    class Denying(Around):
         """The real store, told of an object whose deletion its owner forbids."""
-
-        def __getattr__(self, attribute):
-            return getattr(store, attribute)
 
         def remove(self, removals, way, *, look_first):
             allowed = [removal for removal in removals if removal.object.name != name]
-            yield from store.remove(allowed, way, look_first=look_first)
+            yield from self.real.remove(allowed, way, look_first=look_first)
             yield from (replace_error(removal.object) for removal in removals if removal.object.name == name)
 
-    list(scene.run(account, store=Denying()))
+    list(scene.run(account, store=Denying(scene.store)))
     assert scene.urls() == {live, stuck} and gone not in scene.urls()
     assert account.exit_code is ExitCode.PARTIAL
     assert account.failures == [{"code": "delete_failed", "url": stuck, "message": "AccessDenied: Access Denied"}]
@@ -389,15 +372,12 @@ def test_a_store_that_refuses_every_delete_is_a_storage_error(scene: Scene):
     assert len(account.failures) == 2 and scene.urls() == urls
 
 
-class _Refusing:
+class _Refusing(Around):
     """A store that may be looked at, but whose credentials do not cover deletion."""
 
-    def __init__(self, store, denied):
-        self._store = store
+    def __init__(self, real, denied):
+        super().__init__(real)
         self.remove = denied.remove
-
-    def __getattr__(self, attribute):
-        return getattr(self._store, attribute)
 
 
 def replace_error(found: StoredObject):
@@ -452,15 +432,11 @@ def test_the_listing_comes_first_and_the_rows_second(database: Database, world: 
     scene = Scene(database, world, store)
     scene.push("d")
     late = scene.leak("d", RUN, "late")
-    real = scene.store
 
-    class Slow:
-        def __getattr__(self, attribute):
-            return getattr(real, attribute)
-
+    class Slow(Around):
         def objects(self, prefix):
-            yield from real.objects(prefix)
+            yield from self.real.objects(prefix)
             scene.world.push("d", RUN, "late", value=json.dumps(late))
 
-    plan = scene.plan(store=Slow())
+    plan = scene.plan(store=Slow(scene.store))
     assert plan.deletable == () and plan.fates[Fate.LIVE].count == 2

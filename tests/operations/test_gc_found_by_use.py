@@ -14,7 +14,7 @@ from tests.lab import s3
 from tests.lab.database import Database
 from tests.lab.folder import Folder
 from tests.lab.world import World
-from tests.operations.scene import AT_ONCE, Scene
+from tests.operations.scene import AT_ONCE, Around, Scene
 from xcomctl.backend.storage.local import LocalStore
 from xcomctl.errors import ExitCode
 from xcomctl.model import Deletion
@@ -33,19 +33,15 @@ def test_an_archive_that_is_made_while_gc_runs_keeps_its_objects(scene: Scene):
     """`airflow db clean` may move rows into a new table after gc has looked which tables there are."""
     live, archived = scene.push("d"), scene.push("d", "old")
     scene.leak("d")
-    real = scene.store
 
-    class Slow:
-        def __getattr__(self, attribute):
-            return getattr(real, attribute)
-
+    class Slow(Around):
         def objects(self, prefix):
-            yield from real.objects(prefix)
+            yield from self.real.objects(prefix)
             scene.world.db_clean()
             scene.world.push("d", "r", "t", key="again", value=json.dumps(live))
 
     catalog = scene.catalog
-    account = scene.planned(catalogs=[catalog], store=Slow())
+    account = scene.planned(catalogs=[catalog], store=Slow(scene.store))
     list(scene.run(account, [catalog]))
     assert scene.urls() == {live, archived}
     assert account.exit_code is ExitCode.OK and account.tallies["deleted"].count == 1

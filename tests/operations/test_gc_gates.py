@@ -18,7 +18,7 @@ from tests.lab import postgres, s3
 from tests.lab.database import Database, Databases
 from tests.lab.folder import Folder
 from tests.lab.world import World
-from tests.operations.scene import AT_ONCE, BASE_FOLDER, Scene
+from tests.operations.scene import AT_ONCE, BASE_FOLDER, Around, Scene
 from xcomctl.backend.reference import parse_base
 from xcomctl.catalog import open_catalog
 from xcomctl.errors import ExitCode, StorageError
@@ -209,16 +209,12 @@ class TestDatabase:
     def test_a_wrong_clock(self, scene: Scene):
         scene.push("d")
         scene.leak("d")
-        real = scene.store
 
-        class Ahead:
-            def __getattr__(self, attribute: str):
-                return getattr(real, attribute)
-
+        class Ahead(Around):
             def now(self, prefix: str) -> datetime:
-                return real.now(prefix) + timedelta(minutes=6)
+                return self.real.now(prefix) + timedelta(minutes=6)
 
-        refused(scene, Gate.CLOCK, store=Ahead())
+        refused(scene, Gate.CLOCK, store=Ahead(scene.store))
 
     def test_the_state_stores_in_the_same_place(self, scene: Scene):
         scene.push("d")
@@ -307,16 +303,12 @@ class TestOwnership:
 class TestListing:
     def hiding(self, scene: Scene, hidden: str) -> object:
         """The real store, whose listing lacks some objects."""
-        real = scene.store
 
-        class Hiding:
-            def __getattr__(self, attribute: str):
-                return getattr(real, attribute)
-
+        class Hiding(Around):
             def objects(self, prefix: str) -> Iterator[StoredObject]:
-                return (found for found in real.objects(prefix) if hidden not in found.name)
+                return (found for found in self.real.objects(prefix) if hidden not in found.name)
 
-        return Hiding()
+        return Hiding(scene.store)
 
     def test_it_lacks_what_was_just_written(self, scene: Scene):
         scene.push("d")
@@ -339,18 +331,14 @@ class TestListing:
 
     def test_one_that_breaks_off_is_an_error_of_the_store(self, scene: Scene):
         urls = {scene.push("d"), scene.leak("d")}
-        real = scene.store
 
-        class Breaking:
-            def __getattr__(self, attribute: str):
-                return getattr(real, attribute)
-
+        class Breaking(Around):
             def objects(self, prefix: str) -> Iterator[StoredObject]:
-                yield next(real.objects(prefix))
+                yield next(self.real.objects(prefix))
                 raise StorageError("the listing broke off")
 
         with pytest.raises(StorageError):
-            scene.collect(store=Breaking())
+            scene.collect(store=Breaking(scene.store))
         assert scene.urls() == urls and not list(scene.raw.path.rglob("lease/*"))
 
 
@@ -372,19 +360,15 @@ class TestCanary:
     def test_conditions_are_believed_only_when_they_hold(self, scene: Scene):
         scene.push("d")
         scene.leak("d")
-        real = scene.store
 
-        class Ignoring:
+        class Ignoring(Around):
             """A store that deletes whatever is there, as Ceph RGW 16 and rclone do."""
 
-            def __getattr__(self, attribute: str):
-                return getattr(real, attribute)
-
             def remove(self, removals, way, *, look_first):
-                current = [replace(r, object=real.stat(r.object.name) or r.object) for r in removals]
-                yield from real.remove(removals if look_first else current, way, look_first=look_first)
+                current = [replace(r, object=self.real.stat(r.object.name) or r.object) for r in removals]
+                yield from self.real.remove(removals if look_first else current, way, look_first=look_first)
 
-        account = scene.collect(store=Ignoring())
+        account = scene.collect(store=Ignoring(scene.store))
         assert account.plan.look_first and account.document()["conditional"] is False
         assert account.tallies["deleted"].count == 1
         scene.leak("d")
@@ -402,21 +386,17 @@ class TestCanary:
     def test_a_base_path_that_cannot_be_written_to(self, scene: Scene):
         scene.push("d")
         scene.leak("d")
-        real = scene.store
 
-        class Closed:
-            def __getattr__(self, attribute: str):
-                return getattr(real, attribute)
-
+        class Closed(Around):
             def write(self, name: str, data: bytes) -> None:
                 if name.startswith(scene.base.location.folder):
                     raise StorageError(f"cannot write {name}: AccessDenied")
-                real.write(name, data)
+                self.real.write(name, data)
 
         with pytest.raises(StorageError, match="canary") as caught:
-            scene.collect(store=Closed())
+            scene.collect(store=Closed(scene.store))
         assert "--allow canary" in str(caught.value.hint)
-        account = scene.collect(replace(AT_ONCE, allow=frozenset({Gate.CANARY})), store=Closed())
+        account = scene.collect(replace(AT_ONCE, allow=frozenset({Gate.CANARY})), store=Closed(scene.store))
         assert account.tallies["deleted"].count == 1 and account.plan.look_first
 
 

@@ -14,7 +14,7 @@ from tests.lab import s3
 from tests.lab.database import Database, Databases
 from tests.lab.folder import Folder
 from tests.lab.world import World
-from tests.operations.scene import AT_ONCE, BASE_FOLDER, Scene
+from tests.operations.scene import AT_ONCE, BASE_FOLDER, Around, Scene
 from xcomctl.backend.storage import open_store
 from xcomctl.errors import ExitCode
 from xcomctl.model import StoredObject
@@ -36,18 +36,15 @@ def old(scene: Scene, url: str) -> str:
     return url
 
 
-class Interfering:
+class Interfering(Around):
     """The real store, with something that happens once after its listing."""
 
     def __init__(self, scene: Scene, happens) -> None:
-        self._real = scene.store
+        super().__init__(scene.store)
         self._happens = happens
 
-    def __getattr__(self, attribute: str):
-        return getattr(self._real, attribute)
-
     def objects(self, prefix: str) -> Iterator[StoredObject]:
-        yield from self._real.objects(prefix)
+        yield from self.real.objects(prefix)
         if prefix.endswith(f"{BASE_FOLDER}/"):
             self._happens()
             self._happens = lambda: None
@@ -172,17 +169,12 @@ def test_a_refusal_is_not_success(scene: Scene):
     account = scene.planned()
     denied = open_store(scene.base, {**scene.raw.options, "secret": "guessed"})
 
-    class Refusing:
+    class Refusing(Around):
         """A store that lets everything be done but deletes."""
 
-        def __init__(self) -> None:
-            self._real = scene.store
-            self.remove = denied.remove
+        remove = staticmethod(denied.remove)
 
-        def __getattr__(self, attribute: str):
-            return getattr(self._real, attribute)
-
-    list(scene.run(account, store=Refusing()))
+    list(scene.run(account, store=Refusing(scene.store)))
     assert account.exit_code is ExitCode.STORAGE and account.tallies["deleted"].count == 0
     assert len(account.failures) == 1 and scene.urls() == urls
 
@@ -231,19 +223,15 @@ def test_files_that_another_table_knows(scene: Scene):
 def test_an_object_without_a_date(scene: Scene):
     """apache/iceberg-rust PR #2755: what does not tell its age is never touched."""
     anchor, undated = old(scene, scene.push("d")), old(scene, scene.leak("d"))
-    real = scene.store
 
-    class Undated:
-        def __getattr__(self, attribute: str):
-            return getattr(real, attribute)
-
+    class Undated(Around):
         def objects(self, prefix: str) -> Iterator[StoredObject]:
             from xcomctl.model import UNDATED
 
-            return (replace(found, modified_at=UNDATED) for found in real.objects(prefix))
+            return (replace(found, modified_at=UNDATED) for found in self.real.objects(prefix))
 
     for _ in range(2):
-        account = scene.collect(TWICE, store=Undated())
+        account = scene.collect(TWICE, store=Undated(scene.store))
         assert account.plan.fates[Fate.YOUNG].count == 1
     assert scene.urls() == {anchor, undated}
 

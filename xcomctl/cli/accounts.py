@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Protocol
 
 from xcomctl.cli import render
 from xcomctl.cli.options import Display, Output
@@ -117,28 +117,43 @@ def tell_some(failures: list[dict[str, str]], said: Report) -> None:
         said.warning(f"and {len(failures) - FAILURES_NAMED} more failures; -o json names them all")
 
 
-def show(account: Account, display: Display) -> None:
-    """The report, which a quiet success leaves out."""
-    if display.quiet and account.exit_code is ExitCode.OK:
+class Reporting(Protocol):
+    """What an acting command did: for programs, and as counts for people."""
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """How the command ends."""
+
+    @property
+    def tallies(self) -> Mapping[str, Tally]:
+        """Every count, by its name."""
+
+    def document(self) -> dict[str, object]:
+        """The whole report."""
+
+
+def show(done: Reporting, display: Display) -> None:
+    """The report, which a quiet success leaves out; a table leaves out what is zero."""
+    if display.quiet and done.exit_code is ExitCode.OK:
         return
     form = render.chosen(display.output)
     if form in (Output.JSON, Output.JSONL, Output.YAML):
-        render.document(account.document(), form)
+        render.document(done.document(), form)
         return
-    show_counts(account.tallies.items(), form, display)
-    if form is Output.TABLE and account.plan.candidates:
-        from xcomctl.operations.gc import dags
-
-        rows = [
-            {"dag_id": d.dag_id, "objects": d.objects.count, "size_bytes": d.objects.bytes, "oldest": d.oldest}
-            for d in dags(account.plan)
-        ]
-        render.records(rows, ("dag_id", "objects", "size_bytes", "oldest"), form, display.color)
-
-
-def show_counts(tallies: Iterable[tuple[str, Tally]], form: Output, display: Display) -> None:
-    """Counts and their bytes; a table leaves out what is zero."""
-    rows = [
-        {"what": n, "objects": t.count, "size_bytes": t.bytes} for n, t in tallies if t.count or form != Output.TABLE
-    ]
+    tallies = [(name, tally) for name, tally in done.tallies.items() if tally.count or form is not Output.TABLE]
+    rows = [{"what": name, "objects": tally.count, "size_bytes": tally.bytes} for name, tally in tallies]
     render.records(rows, ("what", "objects", "size_bytes"), form, display.color)
+
+
+def show_dags(account: Account, display: Display) -> None:
+    """What each DAG has left behind, for people: programs find it in the report."""
+    form = render.chosen(display.output)
+    if form is not Output.TABLE or display.quiet or not account.plan.candidates:
+        return
+    from xcomctl.operations.gc import dags
+
+    rows = [
+        {"dag_id": dag.dag_id, "objects": dag.objects.count, "size_bytes": dag.objects.bytes, "oldest": dag.oldest}
+        for dag in dags(account.plan)
+    ]
+    render.records(rows, ("dag_id", "objects", "size_bytes", "oldest"), form, display.color)

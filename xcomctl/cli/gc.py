@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Optional
 
 from xcomctl.cli import render, report, signals
-from xcomctl.cli.accounts import ask, show, tell_failures, tell_outcome, tell_plan
+from xcomctl.cli.accounts import ask, show, show_dags, tell_failures, tell_outcome, tell_plan
 from xcomctl.cli.opening import opened
 from xcomctl.cli.options import Control, Display, Place, choose, duration, flag, takes
 from xcomctl.cli.report import Report
@@ -227,6 +227,7 @@ class _Run:
                     show(account, self.display)
                     return stopped
         show(account, self.display)
+        show_dags(account, self.display)
         return account.exit_code
 
     def _carry_out(self, collection: Collection) -> ExitCode | None:

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from xcomctl.cli import render, report, signals
-from xcomctl.cli.accounts import tell_some
+from xcomctl.cli import report, signals
+from xcomctl.cli.accounts import show, tell_some
 from xcomctl.cli.opening import opened
-from xcomctl.cli.options import Control, Display, Output, Place, flag, takes
+from xcomctl.cli.options import Control, Display, Place, flag, takes
 from xcomctl.cli.report import Report
 from xcomctl.errors import ExitCode, UsageError
 
@@ -56,9 +56,9 @@ def restore(
                 with signals.postponed() as noted:
                     _carry_out(restoration, said)
                     stopped = noted.exit_code
-                _show(restoration, display)
+                show(restoration, display)
                 return stopped or restoration.exit_code
-        _show(restoration, display)
+        show(restoration, display)
     return restoration.exit_code
 
 
@@ -75,16 +75,3 @@ def _carry_out(restoration: Restoration, said: Report) -> None:
             watch("objects handled", done)
             said.detail(f"{returned.outcome.value} {returned.kept.object.name}")
     tell_some([{**failure, "url": failure.get("name", "")} for failure in restoration.failures], said)
-
-
-def _show(restoration: Restoration, display: Display) -> None:
-    """The report, which a quiet success leaves out."""
-    if display.quiet and restoration.exit_code is ExitCode.OK:
-        return
-    form = render.chosen(display.output)
-    if form in (Output.JSON, Output.JSONL, Output.YAML):
-        render.document(restoration.document(), form)
-        return
-    from xcomctl.cli.accounts import show_counts
-
-    show_counts(restoration.tallies.items(), form, display)

@@ -57,6 +57,7 @@ class Account:
         elif returned.outcome is not Outcome.OCCUPIED:
             message = returned.message or "what was kept of it is not there any more"
             self._fail("heal_failed", returned.kept.object, message)
+            self.perhaps_changed |= returned.outcome is Outcome.FAILED
 
     def break_off(self, error: XcomctlError) -> None:
         """The run could not go on after it had changed something."""

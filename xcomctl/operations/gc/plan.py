@@ -38,21 +38,21 @@ def make_plan(
     claimed, claim = read_claim(scope.control), claim_of(scope)
     marks = {} if rules.single_pass or is_restored(claimed, claim) else read_marks(scope.control, claim.base)
     evidence = gather(scope, rules, canaries.live if canaries else None, watch)
-    sorted_ = _sorted_out(scope, rules, evidence, marks)
+    sorting = _sorted_out(scope, rules, evidence, marks)
     healable, outdated = _removed_before(scope, rules, evidence)
-    candidates = tuple(_candidates(sorted_.orphans, scope, rules, evidence, marks))
+    candidates = tuple(_candidates(sorting.orphans, scope, rules, evidence, marks))
     plan = Plan(
         base=scope.base,
         rules=rules,
         references=evidence.live.references + evidence.archived.references,
-        fates=sorted_.fates,
+        fates=sorting.fates,
         candidates=candidates,
         deletable=tuple(each for each in candidates if _is_due(each, rules, evidence)),
         marks=(
-            *sorted_.marks,
+            *sorting.marks,
             *(Mark(scope.relative(c.object.name), c.object.version, c.first_seen) for c in candidates),
         ),
-        revived=sorted_.revived,
+        revived=sorting.revived,
         healable=tuple(healable),
         outdated=outdated,
         claim=claim,
@@ -92,7 +92,7 @@ def fate_of(found: StoredObject, placement: Placement | None, evidence: Evidence
 
 
 @dataclass(slots=True)
-class _Sorted:
+class _Sorting:
     """The listing by its fates. `marks` are those that stay although their objects are not candidates of this run."""
 
     fates: dict[Fate, Tally] = field(default_factory=lambda: dict.fromkeys(Fate, Tally()))
@@ -101,21 +101,21 @@ class _Sorted:
     revived: Tally = field(default_factory=Tally)
 
 
-def _sorted_out(scope: Scope, rules: Rules, evidence: Evidence, marks: Marks) -> _Sorted:
-    sorted_ = _Sorted()
+def _sorted_out(scope: Scope, rules: Rules, evidence: Evidence, marks: Marks) -> _Sorting:
+    sorting = _Sorting()
     for found, placement in evidence.listing.objects:
         fate = fate_of(found, placement, evidence, rules)
-        sorted_.fates[fate] += Tally.of(found)
+        sorting.fates[fate] += Tally.of(found)
         if placement is None:
             continue
         if fate is Fate.CANDIDATE:
-            sorted_.orphans.append((found, placement))
+            sorting.orphans.append((found, placement))
         mark = _mark_on(found, scope, marks)
         if mark is not None and fate is Fate.EXCLUDED and not evidence.doubt.covers(placement):
-            sorted_.marks.append(mark)  # this run does not choose it, and sees an orphan all the same
+            sorting.marks.append(mark)  # this run does not choose it, and sees an orphan all the same
         elif mark is not None and fate in (Fate.LIVE, Fate.ARCHIVED):
-            sorted_.revived += Tally.of(found)
-    return sorted_
+            sorting.revived += Tally.of(found)
+    return sorting
 
 
 def _candidates(
@@ -141,7 +141,10 @@ def _is_due(candidate: Candidate, rules: Rules, evidence: Evidence) -> bool:
 
 
 def _removed_before(scope: Scope, rules: Rules, evidence: Evidence) -> tuple[list[Removed], dict[str, list[Removed]]]:
-    """Of what earlier runs removed, what a row refers to now, and by operation what was kept for long enough."""
+    """Of what earlier runs removed, what a row refers to now, and by operation what was kept for long enough.
+
+    An operation is emptied as a whole, so not before all that is missed of it has come back.
+    """
     healable: list[Removed] = []
     outdated: dict[str, list[Removed]] = {}
     for record in records(scope.control):
@@ -150,8 +153,8 @@ def _removed_before(scope: Scope, rules: Rules, evidence: Evidence) -> tuple[lis
         removed = [each for each in removed_by(scope.control, record) if each.settled is None]
         missed = [each for each in removed if _is_missed(each, scope, evidence)]
         healable += missed
-        if record.started_at < evidence.seen_at - rules.keep_trash:
-            outdated[record.operation_id] = [each for each in removed if each not in missed]
+        if not missed and record.started_at < evidence.seen_at - rules.keep_trash:
+            outdated[record.operation_id] = removed
     return healable, outdated
 
 

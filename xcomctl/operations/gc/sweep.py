@@ -6,6 +6,7 @@ Every batch is written down before it goes and after, so that whoever comes next
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from itertools import groupby
 
 from xcomctl.backend.reference import Placement
@@ -38,11 +39,13 @@ def carry_out(account: Account, scope: Scope, lease: Lease, pace: Pace) -> Itera
     """Apply the account's plan and enter each outcome; an error is raised only before the first change."""
     try:
         yield from _steps(account, scope, lease, pace)
+        _write_down(account, scope, finished=True)
     except XcomctlError as error:
         if not account.has_changed:
             raise
         account.break_off(error)
-    _write_down(account, scope, finished=True)
+        with suppress(XcomctlError):  # the history then says that it was interrupted, which is true
+            _write_down(account, scope, finished=True)
 
 
 def _steps(account: Account, scope: Scope, lease: Lease, pace: Pace) -> Iterator[Deletion]:
@@ -76,9 +79,9 @@ def _sweep(account: Account, scope: Scope, number: int, candidates: Sequence[Can
     if not going:
         return
     write_intent(control, batch, plan.way)
-    account.perhaps_changed = True  # until every answer is here
+    changed_before, account.perhaps_changed = account.perhaps_changed, True  # until every answer is here
     outcomes = list(scope.store.remove(batch.removals, plan.way, look_first=plan.look_first))
-    account.perhaps_changed = False
+    account.perhaps_changed = changed_before
     try:
         write_outcome(control, batch, outcomes)
     finally:
@@ -99,6 +102,7 @@ def _empty_trash(account: Account, scope: Scope) -> None:
     """Let go for good of what was kept for long enough; only what the audit names."""
     for operation_id, removed in account.plan.outdated.items():
         copies = [each.kept for each in removed if each.kept.is_copy]
+        account.perhaps_changed |= bool(copies)
         scope.store.discard([kept.kept_as for kept in copies])
         tally = Tally.of(*(kept.object for kept in copies))
         account.freed += tally
