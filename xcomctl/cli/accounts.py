@@ -103,9 +103,9 @@ def tell_failures(account: Account, said: Report) -> None:
     if account.stopped is not None:
         said.note("stopped before all was done; the next run goes on")
     if account.deleted.count:
-        from xcomctl.operations.gc import frees_nothing_yet
+        from xcomctl.operations.gc import BYTES_FREE_WHEN
 
-        said.note(f"deleted {_amount(account.deleted)}; {frees_nothing_yet(account.plan.way)}")
+        said.note(f"deleted {_amount(account.deleted)}; no bytes are free until {BYTES_FREE_WHEN[account.plan.way]}")
         said.note(f"`xcomctl restore {account.operation_id}` undoes this run")
 
 

@@ -3,7 +3,7 @@
 `collecting` looks and holds the lease, its `carry_out` does what the plan says. `explain` tells all about one object.
 """
 
-from xcomctl.operations.gc.account import Account, dags, due, frees_nothing_yet, new_operation_id
+from xcomctl.operations.gc.account import BYTES_FREE_WHEN, Account, dags, due, new_operation_id
 from xcomctl.operations.gc.collection import Collection, collecting
 from xcomctl.operations.gc.explain import Step, explain
 from xcomctl.operations.gc.plan import make_plan
@@ -29,6 +29,7 @@ from xcomctl.operations.gc.terms import (
 )
 
 __all__ = [
+    "BYTES_FREE_WHEN",
     "CONFIRM_AFTER",
     "CONFIRM_AFTER_FLOOR",
     "KEEP_TRASH",
@@ -54,7 +55,6 @@ __all__ = [
     "dags",
     "due",
     "explain",
-    "frees_nothing_yet",
     "make_plan",
     "new_operation_id",
     "scope_of",

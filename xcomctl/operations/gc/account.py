@@ -20,6 +20,15 @@ STATUS = {
 }
 
 
+BYTES_FREE_WHEN = {
+    WayBack.VERSIONS: "noncurrent versions expire",
+    WayBack.SOFT_DELETE: "the bucket's soft delete ends",
+    WayBack.TRASH: "the trash is emptied",
+    WayBack.RENAME: "the trash is emptied",
+}
+"""When the bytes of a removed object stop being paid for."""
+
+
 @dataclass(slots=True)
 class Account:
     """The counts of one run. `freed` are the bytes that nothing keeps any more: those of the trash that was emptied.
@@ -114,6 +123,7 @@ class Account:
             "failures": self.failures,
             "refusals": [{"gate": refusal.gate.value, "message": refusal.message} for refusal in self.plan.refusals],
             "way_back": self.plan.way.value,
+            "bytes_free_when": BYTES_FREE_WHEN[self.plan.way],
             "conditional": not self.plan.look_first,
             "stopped": self.stopped,
             "due": [{"at": at.isoformat(), **_amounts(tally)} for at, tally in due(self.plan)],
@@ -165,16 +175,6 @@ def dags(plan: Plan) -> list[DagShare]:
         tally = share.objects + Tally.of(candidate.object)
         found[dag_id] = DagShare(dag_id, tally, min(share.oldest, modified_at))
     return [share for _, share in sorted(found.items())]
-
-
-def frees_nothing_yet(way: WayBack) -> str:
-    """When the bytes of a removed object stop being paid for."""
-    return {
-        WayBack.VERSIONS: "no bytes are free until the bucket's noncurrent versions expire",
-        WayBack.SOFT_DELETE: "no bytes are free until the bucket's soft delete ends",
-        WayBack.TRASH: "no bytes are free until the trash is emptied",
-        WayBack.RENAME: "no bytes are free until the trash is emptied",
-    }[way]
 
 
 def new_operation_id() -> str:
