@@ -14,7 +14,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 from xcomctl.backend.storage.other import OtherStore
 from xcomctl.errors import StorageError
-from xcomctl.model import Deletion
+from xcomctl.model import Deletion, Kept, Outcome, Removal, Return, WayBack
 
 WRITTEN = datetime(2026, 3, 1, 12, 30, 15, tzinfo=timezone.utc)
 
@@ -130,11 +130,23 @@ def test_what_is_not_an_object_is_not_there(bucket: str) -> None:
             store.open(name)
 
 
-def test_nothing_is_deleted(bucket: str) -> None:
+def test_nothing_is_written_or_deleted(bucket: str) -> None:
     store = filled(bucket, "xcom/a", "xcom/b")
     listed = list(store.objects("xcom/"))
     assert not store.deletes
-    assert list(store.delete(listed)) == [
+    removals = [Removal(found, "_xcomctl/0") for found in listed]
+    assert list(store.remove(removals, store.way_back(timedelta(days=7)), look_first=False)) == [
         Deletion(found, error="gc does not delete on this kind of store") for found in listed
     ]
+    with pytest.raises(StorageError, match="cannot write"):
+        store.write("xcom/a", b"x")
+    with pytest.raises(StorageError, match="cannot delete"):
+        store.discard(["xcom/a"])
     assert names(store, "xcom/") == {"xcom/a", "xcom/b"}
+
+
+def test_nothing_comes_back(bucket: str) -> None:
+    store = filled(bucket, "xcom/a")
+    (found,) = store.objects("xcom/")
+    kept = Kept(found, WayBack.TRASH, "_xcomctl/0")
+    assert list(store.bring_back([kept])) == [Return(kept, Outcome.MISSING)]

@@ -53,7 +53,12 @@ class GCSStore:
 
     def now(self, prefix: str) -> datetime:
         """The Date header of an answer to a listing of one key."""
-        return parsedate_to_datetime(self._page(prefix, maxResults=1, fields="kind").headers["Date"])
+        told = self._page(prefix, maxResults=1, fields="kind").headers.get("Date")
+        if told is None:
+            raise StorageError(
+                f"gs://{self._bucket} does not tell the time", hint="its answers lack a Date header: is there a proxy?"
+            )
+        return parsedate_to_datetime(told)
 
     def objects(self, prefix: str) -> Iterator[StoredObject]:
         """Page through everything below `prefix`; a page that is cut short or comes twice is an error."""
@@ -90,9 +95,9 @@ class GCSStore:
             pass
 
     def way_back(self, keep: timedelta) -> WayBack:
-        """The bucket's own, or a copy: with versioning a delete makes a version and is no soft delete.
+        """The bucket's own, or a copy. With versioning a delete makes a noncurrent version, and is no soft delete.
 
-        https://cloud.google.com/storage/docs/object-versioning: only noncurrent versions become soft-deleted.
+        Only what becomes of such a version is one (https://cloud.google.com/storage/docs/object-versioning).
         """
         if self._policy.versioning:
             return WayBack.VERSIONS
@@ -171,7 +176,10 @@ class GCSStore:
             return Policy()
 
     def _generations(self, name: str) -> list[str | None]:
-        """What of an object can be deleted: the live one, or each version. A listing begins with the shortest name."""
+        """What of an object can be deleted: the live one, or each version.
+
+        In a listing a name comes before all those that only begin with it.
+        """
         if not self._policy.versioning:
             return [None]
         below = self._listed(name, versions="true")

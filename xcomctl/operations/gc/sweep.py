@@ -14,6 +14,7 @@ from xcomctl.catalog import Catalog
 from xcomctl.errors import XcomctlError
 from xcomctl.ledger import Lease
 from xcomctl.ledger.audit import (
+    TRASH,
     batch_of,
     write_emptied,
     write_intent,
@@ -99,11 +100,12 @@ def _heal(account: Account, scope: Scope) -> None:
 
 
 def _empty_trash(account: Account, scope: Scope) -> None:
-    """Let go for good of what was kept for long enough; only what the audit names."""
+    """Let go for good of what was kept for long enough, and of copies that were made in vain; all as the audit has it."""
     for operation_id, removed in account.plan.outdated.items():
         copies = [each.kept for each in removed if each.kept.is_copy]
-        account.perhaps_changed |= bool(copies)
-        scope.store.discard([kept.kept_as for kept in copies])
+        there = {each.name for each in scope.control.listed(f"{TRASH}{operation_id}/")}
+        account.perhaps_changed |= bool(there)
+        scope.store.discard(sorted({*there, *(kept.kept_as for kept in copies)}))
         tally = Tally.of(*(kept.object for kept in copies))
         account.freed += tally
         at = account.plan.seen_at
