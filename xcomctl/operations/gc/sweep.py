@@ -100,7 +100,7 @@ def _heal(account: Account, scope: Scope) -> None:
 
 
 def _empty_trash(account: Account, scope: Scope) -> None:
-    """Let go for good of what was kept for long enough, and of copies that were made in vain; all as the audit has it."""
+    """Let go for good of what was kept for long enough, and of copies made in vain; all as the audit has it."""
     for operation_id, removed in account.plan.outdated.items():
         copies = [each.kept for each in removed if each.kept.is_copy]
         there = {each.name for each in scope.control.listed(f"{TRASH}{operation_id}/")}
