@@ -53,6 +53,7 @@ def test_its_folder(base: str, named: str | None, folder: str):
         ("s3://b/xcom", "s3://b/xcom/state"),
         ("s3://b/xcom", "s3://b/xcom"),
         ("s3://b/xcom", "s3://b"),
+        ("s3://b/team/xcom", "s3://b/team"),
         ("s3://b/xcom", "s3://c/state"),
         ("s3://b/xcom", "gs://b/state"),
         ("s3://one@b/xcom", "s3://two@b/state"),
@@ -72,8 +73,8 @@ def test_marks_are_those_of_the_newest_file(control: Control):
     assert read_marks(control, "b") == {}
     for number in range(4):
         marks = [
-            Mark(f"d/r\u00fcn \U0001f600/t/{number}", '"etag"', NOW + timedelta(hours=number)),
-            Mark("x", None, NOW),
+            Mark(f"d/r\u00fcn \U0001f600/t/{number}", '"etag"', NOW, NOW + timedelta(hours=number)),
+            Mark("x", None, NOW, NOW),
         ]
         write_marks(control, "b", f"operation {number}", marks)
         assert set(read_marks(control, "b").values()) == set(marks)
@@ -83,7 +84,7 @@ def test_marks_are_those_of_the_newest_file(control: Control):
 
 @pytest.mark.parametrize("broken", [b"", b"{}", b"\x1f\x8b", b"not gzip"])
 def test_marks_that_nobody_wrote_are_none(control: Control, broken: bytes):
-    write_marks(control, "b", "operation", [Mark("x", None, NOW)])
+    write_marks(control, "b", "operation", [Mark("x", None, NOW, NOW)])
     (file,) = control.listed("marks/")
     control.write(control.name_of(file), broken)
     assert read_marks(control, "b") == {}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import pickle
+import shutil
+import time
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from uuid import uuid4
@@ -11,14 +13,17 @@ from uuid import uuid4
 import pytest
 
 from tests.lab import s3
-from tests.lab.database import Database
+from tests.lab.database import Database, Databases
 from tests.lab.folder import Folder
 from tests.lab.world import World
-from tests.operations.scene import AT_ONCE, Around, Scene
+from tests.operations.scene import AT_ONCE, BASE_FOLDER, Around, Scene
+from xcomctl.backend.reference import Address, parse_base
 from xcomctl.backend.storage.local import LocalStore
+from xcomctl.catalog import open_catalog
 from xcomctl.errors import ExitCode
+from xcomctl.ledger.claim import Claim, write_claim
 from xcomctl.model import Deletion
-from xcomctl.operations.gc import Gate
+from xcomctl.operations.gc import Gate, Limit, collecting
 
 pytestmark = pytest.mark.stores("file")
 URL = "file:///elsewhere/d/r/t/{leaf}"
@@ -193,3 +198,136 @@ def test_an_answer_that_is_lost_is_not_taken_for_nothing_changed(scene: Scene):
     account = scene.planned()
     account.enter(Deletion(account.plan.deletable[0].object, error="timed out", unknown=True))
     assert account.exit_code is ExitCode.PARTIAL
+
+
+@pytest.mark.databases("postgresql-3.3")
+@pytest.mark.parametrize("first", ["public", "mine"])
+def test_a_copy_of_xcom_in_another_schema_is_not_taken_for_it(scene: Scene, first: str):
+    """An analyst's copy that comes first on the search path, or Airflow in a schema that is not on it."""
+    copied, newer = scene.push("d"), None
+    role = f"reader_{uuid4().hex[:8]}"
+    for statement in (
+        f"CREATE ROLE {role} LOGIN",
+        f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role}",
+        f"CREATE SCHEMA {role} AUTHORIZATION {role}",
+        f"CREATE TABLE {role}.xcom AS SELECT * FROM public.xcom",
+        f"ALTER TABLE {role}.xcom OWNER TO {role}",
+        f"ALTER ROLE {role} SET search_path = {'public' if first == 'public' else role + ', public'}",
+    ):
+        scene.world.sql(statement)
+    try:
+        newer = scene.push("d", "since the copy")
+        url = scene.database.url.replace("postgres:@", f"{role}:@").replace("postgres@", f"{role}@")
+        account = scene.collect(catalogs=[open_catalog(url, None, scene.base)])
+        assert [refusal.gate for refusal in account.plan.refusals] == [Gate.UNKNOWN_TABLE]
+        assert f"{role}.xcom" in account.plan.refusals[0].message
+        said = scene.collect(catalogs=[open_catalog(url, "public", scene.base)])
+        assert said.exit_code is ExitCode.OK and said.tallies["live"].count == 2
+    finally:
+        scene.world.sql(f"DROP OWNED BY {role} CASCADE")
+        scene.world.sql(f"DROP ROLE {role}")
+    assert scene.urls() == {copied, newer}
+
+
+@pytest.mark.databases("sqlite-3.3", "postgresql-3.3", "mysql-3.3")
+@pytest.mark.parametrize("name", ["_airflow_deleted__xcom__1", "xcom_old", "_airflow_deleted__task_state_store__1"])
+def test_an_archive_that_is_a_view_is_a_table_that_may_hold_references(scene: Scene, name: str):
+    live, archived = scene.push("d"), scene.push("d", "archived")
+    kind = "MATERIALIZED VIEW" if scene.database.dialect == "postgresql" else "VIEW"
+    scene.world.sql("CREATE TABLE hidden AS SELECT * FROM xcom")
+    try:
+        scene.world.sql(f"CREATE {kind} {name} AS SELECT * FROM hidden")
+        scene.world.delete_run("d", "archived")
+        scene.leak("d")
+        account = scene.collect()
+        assert [refusal.gate for refusal in account.plan.refusals] == [Gate.UNKNOWN_TABLE]
+        scene.collect(replace(AT_ONCE, allow=frozenset({Gate.UNKNOWN_TABLE})))
+        assert scene.urls() == {live, archived}
+    finally:
+        scene.world.sql(f"DROP {kind} {name}")
+        scene.world.sql("DROP TABLE hidden")
+
+
+@pytest.mark.databases("sqlite-3.3")
+@pytest.mark.parametrize("inner", ["d", "inner/deep"])
+def test_one_base_path_within_another(scene: Scene, databases: Databases, inner: str):
+    """The claim of the inner one's gc lies in plain sight of the outer one's, and the other way round."""
+    outer = scene.push("d", "r")
+    with databases.fresh("sqlite-3.3") as database, World(database) as world:
+        nested = Nested(database, world, scene.raw, inner)
+        theirs = nested.push("e", "their run")
+        assert nested.collect().exit_code is ExitCode.OK
+        account = scene.collect()
+        assert [refusal.gate for refusal in account.plan.refusals] == [Gate.FOREIGN_CLAIM]
+        if inner != "d":  # where the DAG that its name looks like is none, its objects are held even then
+            scene.collect(replace(AT_ONCE, allow=frozenset({Gate.FOREIGN_CLAIM})))
+        scene.collect()
+        write_claim(scene.scope().control, Claim(scene.base.location.url, ()), datetime.now(timezone.utc))
+        assert [refusal.gate for refusal in nested.collect().plan.refusals] == [Gate.FOREIGN_CLAIM]
+    assert {outer, theirs} <= scene.urls()
+
+
+class Nested(Scene):
+    """A deployment whose base path lies within that of another."""
+
+    def __init__(self, database: Database, world: World, raw: s3.Bucket | Folder, inner: str) -> None:
+        super().__init__(database, world, raw)
+        self.inner = inner
+
+    @property
+    def base(self) -> Address:
+        base = parse_base(f"{self.raw.url}/{BASE_FOLDER}/{self.inner}")
+        assert base is not None
+        return base
+
+    def put(self, name: str, body: bytes = b"[1]") -> str:
+        self.raw.put(f"{BASE_FOLDER}/{self.inner}/{name}", body)
+        return f"{self.base.text}/{name}"
+
+
+@pytest.mark.databases("sqlite-3.3")
+def test_a_dag_that_is_called_as_the_canaries_folder(scene: Scene):
+    live = scene.push("_xcomctl", "canary", "live")
+    other = scene.push("d")
+    scene.leak("d")
+    for rules in (AT_ONCE, replace(AT_ONCE, max_delete=Limit(count=0)), AT_ONCE):
+        scene.collect(rules)
+    assert {live, other} <= scene.urls()
+
+
+@pytest.mark.databases("sqlite-3.3")
+def test_what_is_referred_to_while_a_person_thinks_is_kept(scene: Scene):
+    """The rows are read again after the question, all of them: not only those of the same task."""
+    live, orphan, gone = scene.push("d"), scene.leak("d", "r", "t"), scene.leak("d", "r", "t")
+    with collecting(scene.scope(), AT_ONCE) as collection:
+        scene.world.push("another", "run", "task", value=json.dumps({"see": orphan}))
+        collection.look_again()
+        list(collection.carry_out())
+    assert scene.urls() == {live, orphan} and gone not in scene.urls()
+
+
+@pytest.mark.databases("sqlite-3.3")
+@pytest.mark.parametrize("young", [0, 1])
+def test_a_base_path_that_was_emptied_is_not_success(scene: Scene, young: int):
+    """The mount point of a volume that is not mounted."""
+    scene.push("d")
+    shutil.rmtree(scene.raw.path / BASE_FOLDER)
+    (scene.raw.path / BASE_FOLDER).mkdir(parents=True)
+    for _ in range(young):
+        scene.leak("d")
+    account = scene.collect(replace(AT_ONCE, older_than=timedelta(days=7)))
+    assert [refusal.gate for refusal in account.plan.refusals] == [Gate.NO_OVERLAP]
+
+
+@pytest.mark.databases("sqlite-3.3")
+@pytest.mark.stores("ministack")
+def test_the_same_bytes_written_again_are_seen_anew(scene: Scene):
+    """Equal bytes have an equal ETag, so a mark also knows when its object was written."""
+    scene.push("d")
+    orphan = scene.leak("d")
+    twice = replace(AT_ONCE, single_pass=False, confirm_after=timedelta(seconds=-5))
+    assert scene.collect(twice).tallies["marked"].count == 1
+    time.sleep(1.1)
+    scene.put(orphan.removeprefix(f"{scene.base.text}/"))
+    assert scene.collect(twice).tallies["deletable"].count == 0
+    assert scene.collect(twice).tallies["deleted"].count == 1

@@ -24,6 +24,7 @@ from xcomctl.catalog import open_catalog
 from xcomctl.errors import ExitCode, StorageError
 from xcomctl.model import StoredObject
 from xcomctl.operations.gc import Account, Gate, Limit, Rules, collecting
+from xcomctl.operations.gc.canary import LIVE
 
 pytestmark = [pytest.mark.databases("sqlite-3.3"), pytest.mark.stores("file")]
 
@@ -377,7 +378,7 @@ class TestCanary:
     def test_none_is_left_behind(self, scene: Scene):
         scene.push("d")
         scene.leak("d")
-        scene.put(f"_xcomctl/canary/live/{uuid4()}")  # by a run that was killed
+        scene.put(f"_xcomctl/canary/live/{uuid4()}", LIVE)  # by a run that was killed
         account = scene.collect()
         assert account.tallies["listed"].count == 2
         assert not [url for url in scene.urls() if "_xcomctl" in url]

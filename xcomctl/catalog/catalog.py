@@ -13,7 +13,7 @@ from uuid import UUID
 
 from xcomctl.backend import reference
 from xcomctl.catalog.dialect import Dialect, dialect_of
-from xcomctl.catalog.engine import connected, open_engine, shown
+from xcomctl.catalog.engine import connected, is_out_of_reach, open_engine, shown
 from xcomctl.catalog.schema import Schema, Table, inspect_schema
 from xcomctl.catalog.selection import conditions, matches
 from xcomctl.catalog.source import Source, clause, source_of
@@ -140,7 +140,7 @@ class Catalog:
 
         The tables are looked at anew: `airflow db clean` may have made one since.
         """
-        self.schema = inspect_schema(self._engine, self.schema.namespace)
+        self.schema = inspect_schema(self._engine, self.schema.named)
         return self._references((*self.schema.archives, *self.schema.suspects))
 
     def is_replica(self) -> bool:
@@ -179,7 +179,9 @@ class Catalog:
             return None
         try:
             (row,) = self._fetch(select(func.max(clause(self.schema, table, ("id",)).c.id)))
-        except MetadataError:
+        except MetadataError as error:
+            if is_out_of_reach(error):
+                raise
             return None
         return int(row[0]) if row[0] is not None else None
 
@@ -187,7 +189,9 @@ class Catalog:
         """The answer to a question that not every server understands, or answers to everybody."""
         try:
             return self._scalar(question)
-        except MetadataError:
+        except MetadataError as error:
+            if is_out_of_reach(error):
+                raise
             return None
 
     def _references(self, tables: Sequence[Table]) -> Iterator[Mention]:

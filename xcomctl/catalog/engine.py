@@ -66,6 +66,12 @@ def connected(engine: Engine) -> Iterator[Connection]:
         ) from error
 
 
+def is_out_of_reach(error: MetadataError) -> bool:
+    """Whether the connection is what failed; else the database was reached, and refused what it was asked."""
+    cause = error.__cause__
+    return getattr(cause, "connection_invalidated", False) or getattr(cause, "statement", None) is None
+
+
 def _parsed(text: str) -> URL:
     from sqlalchemy.engine import make_url
     from sqlalchemy.exc import ArgumentError

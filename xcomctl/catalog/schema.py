@@ -12,6 +12,7 @@ from xcomctl.catalog.engine import connected, shown
 from xcomctl.errors import MetadataError
 
 if TYPE_CHECKING:
+    from sqlalchemy import BindParameter
     from sqlalchemy.engine import Connection, Engine
     from sqlalchemy.engine.reflection import Inspector
 
@@ -60,9 +61,11 @@ class Schema:
     `live` are the tables that Airflow reads, newest first; `archives` what `airflow db clean` of any of these tables
     and the upgrade to 3.0 left behind; `unknown` the names that look like XCom tables and are none of these, and
     `suspects` those of them that have values; `guarded` are tables of which row-level security may hide rows.
-    `dag_run` and `task_instance` are the columns of those tables, empty when they are missing.
+    `dag_run` and `task_instance` are the columns of those tables, empty when they are missing. `namespace` is where all
+    of them are, `named` what somebody said of it.
     """
 
+    named: str | None
     namespace: str | None
     head: str | None
     live: tuple[Table, ...]
@@ -100,15 +103,18 @@ class Schema:
         return (*reversed(self.live), *self.state_stores)
 
 
-def inspect_schema(engine: Engine, namespace: str | None) -> Schema:
-    """Look at the tables of a database. Raises `MetadataError` when it is not Airflow's."""
+def inspect_schema(engine: Engine, named: str | None) -> Schema:
+    """Look at the tables of a database, in the namespace so named. Raises `MetadataError` when it is not Airflow's."""
     from sqlalchemy import inspect
 
     with connected(engine) as connection, warnings.catch_warnings():
         # SQLAlchemy 1.4 does not know PostgreSQL's uuid, whose type nothing here depends on.
         warnings.filterwarnings("ignore", "Did not recognize type")
         inspector = inspect(connection)
+        elsewhere = () if named is not None else _elsewhere(connection)
+        namespace = named or _own_namespace(connection)
         names = set(inspector.get_table_names(schema=namespace))
+        views = _views(connection, inspector, namespace)
         live = tuple(_table(inspector, namespace, name) for name in ("xcom_v2", "xcom_v1", "xcom") if name in names)
         if not live:
             raise MetadataError(
@@ -117,22 +123,72 @@ def inspect_schema(engine: Engine, namespace: str | None) -> Schema:
             )
         archives = sorted(name for name in names if _ARCHIVE.fullmatch(name))
         unknown = sorted(n for n in names if "xcom" in n.lower() and n not in LIVE and n not in archives)
+        unknown += sorted(v for v in views if _looks_like_roots(v))
         roots = [*LIVE, *STATE_STORES, *archives]
         return Schema(
+            named=named,
             namespace=namespace,
             head=_head(connection, namespace) if "alembic_version" in names else None,
             live=live,
             archives=tuple(_table(inspector, namespace, name) for name in archives),
             state_stores=tuple(_table(inspector, namespace, name) for name in STATE_STORES if name in names),
-            unknown=tuple(unknown),
+            unknown=(*unknown, *elsewhere),
             suspects=tuple(
-                _table(inspector, namespace, n) for n in unknown if "value" in _columns(inspector, namespace, n, names)
+                _table(inspector, namespace, n)
+                for n in unknown
+                if "value" in _columns(inspector, namespace, n, names | views)
             ),
             guarded=tuple(name for name in roots if name in names and _is_guarded(connection, namespace, name)),
             dag_run=_columns(inspector, namespace, "dag_run", names),
             task_instance=_columns(inspector, namespace, "task_instance", names),
             tables=frozenset(names),
         )
+
+
+def _looks_like_roots(name: str) -> bool:
+    return "xcom" in name.lower() or any(state_store in name for state_store in STATE_STORES)
+
+
+def _own_namespace(connection: Connection) -> str | None:
+    """PostgreSQL's schema of Airflow's tables: the one that its own unqualified names lead to.
+
+    Named in every query, so that no table of another schema on the search path is taken for one of them.
+    """
+    from sqlalchemy import text
+
+    if connection.dialect.name != "postgresql":
+        return None
+    found = "SELECT relnamespace::regnamespace::text FROM pg_class WHERE oid = to_regclass(:name)"
+    for name in ("alembic_version", *LIVE):
+        namespace = connection.execute(text(found), {"name": name}).scalar()
+        if namespace is not None:
+            return str(namespace).strip('"')
+    return None
+
+
+def _elsewhere(connection: Connection) -> tuple[str, ...]:
+    """The XCom tables of PostgreSQL's other schemas: which of them is Airflow's must be said, not guessed."""
+    from sqlalchemy import bindparam, text
+
+    if connection.dialect.name != "postgresql":
+        return ()
+    query = text(
+        "SELECT relnamespace::regnamespace || '.' || relname FROM pg_class WHERE relname IN :names "
+        "AND relkind IN ('r', 'p', 'v', 'm', 'f') AND relnamespace <> coalesce((SELECT relnamespace FROM pg_class "
+        "WHERE oid = coalesce(to_regclass('alembic_version'), to_regclass('xcom'))), 0)"
+    )
+    names: BindParameter[object] = bindparam("names", list(LIVE), expanding=True)
+    return tuple(sorted(connection.execute(query.bindparams(names)).scalars()))
+
+
+def _views(connection: Connection, inspector: Inspector, namespace: str | None) -> set[str]:
+    """Views, which Airflow has none of: one that is named like an archive may be what somebody made of it."""
+    from sqlalchemy import text
+
+    if connection.dialect.name != "postgresql":
+        return set(inspector.get_view_names(schema=namespace))
+    query = "SELECT relname FROM pg_class WHERE relkind IN ('v', 'm', 'f') AND relnamespace::regnamespace::text = :name"
+    return set(connection.execute(text(query), {"name": namespace}).scalars())
 
 
 def _columns(inspector: Inspector, namespace: str | None, name: str, names: set[str]) -> frozenset[str]:
@@ -146,8 +202,8 @@ def _table(inspector: Inspector, namespace: str | None, name: str) -> Table:
     if "value" not in columns:
         raise MetadataError(f"the table {name} has no column `value`", hint="check --db and --db-schema")
     as_stored = Form.BYTES if _holds_bytes(columns["value"]) else Form.JSON
-    holds_states = any(state_store in name for state_store in STATE_STORES)
-    return Table(name, frozenset(columns), Form.TEXT if holds_states else as_stored)
+    holds_text = any(state_store in name for state_store in STATE_STORES) and not _holds_json(columns["value"])
+    return Table(name, frozenset(columns), Form.TEXT if holds_text else as_stored)
 
 
 def _is_guarded(connection: Connection, namespace: str | None, name: str) -> bool:
@@ -159,6 +215,10 @@ def _is_guarded(connection: Connection, namespace: str | None, name: str) -> boo
     quoted = connection.dialect.identifier_preparer.quote
     table = ".".join(quoted(part) for part in (namespace, name) if part)
     return bool(connection.execute(text("SELECT row_security_active(:name)"), {"name": table}).scalar())
+
+
+def _holds_json(column_type: object) -> bool:
+    return type(column_type).__name__.upper() in ("JSON", "JSONB")
 
 
 def _holds_bytes(column_type: object) -> bool:

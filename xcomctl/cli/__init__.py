@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from xcomctl import __version__
 from xcomctl.cli import report
@@ -21,6 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from xcomctl.cli.app import command_line
 
     words = list(sys.argv[1:] if arguments is None else arguments)
+    _open_missing_streams()
     report.start(Display())
     try:
         _require_text(words)
@@ -40,6 +42,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return ExitCode.TERMINATED
     except Exception as error:
         return _failed(error)
+
+
+def _open_missing_streams() -> None:
+    """A process may be started with its streams closed (`>&-`); what it says then is for nobody."""
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open("r" if name == "stdin" else "w", encoding="utf-8"))  # noqa: SIM115
 
 
 def _require_text(words: Sequence[str]) -> None:

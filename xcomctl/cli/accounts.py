@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 FAILURES_NAMED = 10
 DUE_NAMED = 3
+DAGS_NAMED = 5
 
 
 def tell_plan(account: Account, said: Report) -> None:
@@ -69,10 +70,28 @@ def ask(account: Account, said: Report) -> bool:
     deeds = _deeds(account)
     if not deeds:
         return True
+    _tell_before(account, said)
     agreed = said.confirm(f"{deeds[0].upper()}{deeds[1:]}, under {account.plan.base.text}?")
     if not agreed:
         said.note("nothing was deleted")
     return agreed
+
+
+def _tell_before(account: Account, said: Report) -> None:
+    """What a person should know who is asked."""
+    from xcomctl.operations.gc import BYTES_FREE_WHEN, by_cause, by_dag
+
+    plan = account.plan
+    said.note(f"of {_amount(plan.listed)}, {_amount(plan.kept_by_rows)} are referred to")
+    for cause, tally in by_cause(plan).items():
+        said.note(f"  {cause}: {_amount(tally)}")
+    shares = by_dag(plan)
+    for share in shares[:DAGS_NAMED]:
+        said.note(f"  DAG {share.dag_id}: {_amount(share.objects)}, the oldest of {share.oldest:%Y-%m-%d}")
+    if len(shares) > DAGS_NAMED:
+        said.note(f"  and {len(shares) - DAGS_NAMED} more DAGs")
+    if plan.deletable:
+        said.note(f"way back: {plan.way.value}; no bytes are free until {BYTES_FREE_WHEN[plan.way]}")
 
 
 def _deeds(account: Account) -> str:
@@ -150,10 +169,10 @@ def show_dags(account: Account, display: Display) -> None:
     form = render.chosen(display.output)
     if form is not Output.TABLE or display.quiet or not account.plan.candidates:
         return
-    from xcomctl.operations.gc import dags
+    from xcomctl.operations.gc import by_dag
 
     rows = [
         {"dag_id": dag.dag_id, "objects": dag.objects.count, "size_bytes": dag.objects.bytes, "oldest": dag.oldest}
-        for dag in dags(account.plan)
+        for dag in by_dag(account.plan)
     ]
     render.records(rows, ("dag_id", "objects", "size_bytes", "oldest"), form, display.color)

@@ -144,6 +144,8 @@ def gc(
     said = report.start(display)
     rules = _rules(orphans, safety)
     budget = duration(running.time_budget, "--time-budget").total_seconds() if running.time_budget else None
+    if running.metrics_file is not None:
+        _require_writable(running.metrics_file)
     if questions.history:
         return _history(place, control, display, said)
     if questions.explain is None:
@@ -161,15 +163,25 @@ def gc(
         code = error.exit_code
         raise
     finally:
-        if running.metrics_file is not None:
-            _write_metrics(running.metrics_file, run.account, code, time.monotonic() - started)
+        if running.metrics_file is not None and not rules.dry_run and questions.explain is None:
+            _write_metrics(running.metrics_file, run.account, code, time.monotonic() - started, said)
     return ExitCode(code)
 
 
-def _write_metrics(path: Path, account: Account | None, code: int, seconds: float) -> None:
+def _require_writable(path: Path) -> None:
     from xcomctl.cli import metrics
 
-    metrics.write(path, account, code, seconds)
+    metrics.require_writable(path)
+
+
+def _write_metrics(path: Path, account: Account | None, code: int, seconds: float, said: Report) -> None:
+    """What was done is done: that it cannot be told Prometheus does not make it fail."""
+    from xcomctl.cli import metrics
+
+    try:
+        metrics.write(path, account, code, seconds)
+    except XcomctlError as error:
+        said.warning(error.message)
 
 
 def _scope(place: Place, control: Control, said: Report, *, databases: int | None = None) -> Scope:
@@ -220,14 +232,24 @@ class _Run:
             self.account = account = collection.account
             tell_plan(account, self.said)
             if not account.plan.refusals and not self.rules.dry_run:
-                if not self.agreed and not ask(account, self.said):
-                    return ExitCode.NO
+                if not self.agreed:
+                    if not ask(account, self.said):
+                        return ExitCode.NO
+                    collection.look_again()
                 stopped = self._carry_out(collection)
                 if stopped is not None:
                     show(account, self.display)
                     return stopped
-        show(account, self.display)
-        show_dags(account, self.display)
+        try:
+            show(account, self.display)
+            show_dags(account, self.display)
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            if not account.has_changed:
+                raise
+            self.said.warning(f"the report could not be written: {error.strerror}")
+            return ExitCode.PARTIAL
         return account.exit_code
 
     def _carry_out(self, collection: Collection) -> ExitCode | None:

@@ -8,10 +8,18 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from xcomctl.errors import StorageError
+from xcomctl.errors import StorageError, UsageError
 from xcomctl.operations.gc import Account
 
 _LAST_SUCCESS = "xcomctl_gc_last_success_timestamp_seconds"
+
+
+def require_writable(path: Path) -> None:
+    """Before anything is done. Raises `UsageError` for what cannot or should not be replaced: a device, a folder."""
+    if path.exists() and not path.is_file():
+        raise UsageError(f"--metrics-file {path} is no file", hint="name a file, which is replaced whole")
+    if not os.access(path.absolute().parent, os.W_OK | os.X_OK):
+        raise UsageError(f"--metrics-file {path} cannot be written", hint="is its folder there, and open to this user?")
 
 
 def write(path: Path, account: Account | None, exit_code: int, seconds: float) -> None:

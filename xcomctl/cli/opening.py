@@ -15,6 +15,8 @@ from xcomctl.errors import UsageError
 
 _SECRET = re.compile("secret|token|passw|credential|connection_string|sas|.key", re.IGNORECASE)
 
+_PASSWORD = re.compile(r"://[^/@]*:([^/@]+)@")
+
 if TYPE_CHECKING:
     from xcomctl.catalog import Catalog
     from xcomctl.operations.deployment import Deployment
@@ -29,7 +31,7 @@ def opened(place: Place, said: Report, *, databases: int | None = None, control:
     if databases and len(urls) > databases:
         raise UsageError("this command reads one database", hint="give --db once")
     _hush(said)
-    report.hide(_secret_options(place.storage_option or ()))
+    report.hide([*_secret_options(place.storage_option or ()), *_PASSWORD.findall(place.base_path or "")])
     from xcomctl import settings
     from xcomctl.operations.deployment import open_deployment
 

@@ -8,7 +8,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from urllib.parse import quote
 
@@ -79,14 +79,14 @@ class Report:
         text = _masked(text)
         if self.display.log_format is LogFormat.JSON:
             stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-            sys.stderr.write(json.dumps({"time": stamp, "level": level, "event": text, **facts}, default=str) + "\n")
+            _write(json.dumps({"time": stamp, "level": level, "event": text, **facts}, default=str) + "\n")
             return
         from xcomctl.backend.payload import visible
 
         prefix = {"error": "xcomctl: ", "warning": "warning: "}.get(level, "")
-        sys.stderr.write(self._colored(level, prefix) + visible(text) + "\n")
+        _write(self._colored(level, prefix) + visible(text) + "\n")
         if facts.get("hint"):
-            sys.stderr.write(self._colored("hint", "hint: ") + visible(str(facts["hint"])) + "\n")
+            _write(self._colored("hint", "hint: ") + visible(str(facts["hint"])) + "\n")
 
     def _colored(self, level: str, text: str) -> str:
         wanted = self.display.color is Color.ALWAYS or (self.display.color is Color.AUTO and _colors())
@@ -96,6 +96,12 @@ class Report:
 
 _started = [Report()]
 _secrets: set[str] = set()
+
+
+def _write(text: str) -> None:
+    """A log that is full or gone stops nothing; the exit code still tells."""
+    with suppress(OSError):
+        sys.stderr.write(text)
 
 
 def hide(secrets: Iterable[str]) -> None:

@@ -66,7 +66,9 @@ def _tell(restoration: Restoration, said: Report) -> None:
     for removed in restoration.selected:
         said.detail(f"removed {removed.kept.object.name}", cause=removed.cause, way_back=removed.kept.way.value)
     if restoration.lease is None:
-        said.note(f"dry run: {len(restoration.selected)} objects would be brought back; nothing was changed")
+        lost = restoration.tallies["missing"].count
+        said.note(f"dry run: {len(restoration.selected) - lost} objects would be brought back; nothing was changed")
+        tell_some(restoration.failures, said)
 
 
 def _carry_out(restoration: Restoration, said: Report) -> None:
@@ -74,4 +76,4 @@ def _carry_out(restoration: Restoration, said: Report) -> None:
         for done, returned in enumerate(restoration.carry_out(), start=1):
             watch("objects handled", done)
             said.detail(f"{returned.outcome.value} {returned.kept.object.name}")
-    tell_some([{**failure, "url": failure.get("name", "")} for failure in restoration.failures], said)
+    tell_some(restoration.failures, said)

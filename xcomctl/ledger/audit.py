@@ -52,11 +52,15 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Removed:
-    """An object that an operation removed, or may have removed before it broke off. `cause` is why it was an orphan."""
+    """An object that an operation removed, or meant to before it broke off, which `is_certain` tells.
+
+    `cause` is why it was an orphan.
+    """
 
     operation_id: str
     kept: Kept
     cause: str
+    is_certain: bool
     settled: str | None = None
     """What became of it since: a value of `Outcome`, or None."""
 
@@ -142,7 +146,7 @@ def removed_by(control: Control, record: Record) -> Iterator[Removed]:
             if not line["kept_as"].startswith(control.folder + TRASH):
                 raise control.broken(intent, "it names something outside the trash")
             if known is None or known["outcome"] in ("deleted", "unknown"):
-                removed = _removed(record.operation_id, line, (known or {}).get("handle"))
+                removed = _removed(record.operation_id, line, known)
                 yield replace(removed, settled=settled.get(line["name"]))
 
 
@@ -191,7 +195,9 @@ def _word(deletion: Deletion) -> str:
     return "changed" if deletion.changed else "vanished" if deletion.vanished else "deleted"
 
 
-def _removed(operation_id: str, line: Facts, handle: str | None) -> Removed:
+def _removed(operation_id: str, line: Facts, outcome: Facts | None) -> Removed:
     modified_at = datetime.fromisoformat(line["modified_at"])
     found = StoredObject(line["name"], line["size_bytes"], modified_at, line["version"])
-    return Removed(operation_id, Kept(found, WayBack(line["way"]), line["kept_as"], handle), line["cause"])
+    handle = (outcome or {}).get("handle")
+    kept = Kept(found, WayBack(line["way"]), line["kept_as"], handle)
+    return Removed(operation_id, kept, line["cause"], outcome is not None and outcome["outcome"] == "deleted")

@@ -10,6 +10,8 @@ from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from datetime import datetime
 
+from xcomctl.backend.storage import Store
+from xcomctl.errors import StorageError
 from xcomctl.ledger.control import Control
 from xcomctl.model import Epoch
 
@@ -51,6 +53,16 @@ def read_claim(control: Control) -> Claim | None:
         return Claim(str(facts["base"]), tuple(Epoch(**epoch) for epoch in facts["epochs"]))
     except (KeyError, TypeError) as error:
         raise control.broken(NAME, f"no claim ({error})") from error
+
+
+def claimed_base(store: Store, name: str) -> str | None:
+    """The base path of a claim that may be another's; None where there is none that can be read."""
+    folder, _, file = name.rpartition("/")
+    try:
+        facts = Control(store, f"{folder}/").read_facts(file)
+    except StorageError:
+        return None
+    return str(facts["base"]) if facts is not None and "base" in facts else None
 
 
 def write_claim(control: Control, claim: Claim, now: datetime) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -38,17 +39,29 @@ def control_folder(base: Address, named: str | None) -> str:
             f"--control {named} lies inside the base path {base.text}",
             hint="name a folder beside it, in the same bucket",
         )
+    if control.location.holds(place):
+        raise UsageError(f"--control {named} contains the base path {base.text}", hint="name a folder beside it")
+    if place.scheme == "file" and _device(Path(control.location.name)) != _device(Path(place.name)):
+        raise UsageError(
+            f"--control {named} is on another file system than the base path {base.text}",
+            hint="what gc removes is renamed into it, which needs the same file system",
+        )
     return control.location.folder
+
+
+def _device(path: Path) -> int | None:
+    """The file system of a path, or of what there is on the way to it."""
+    for each in (path, *path.parents):
+        with suppress(OSError):
+            return each.stat().st_dev
+    return None
 
 
 def _has_no_parent(place: Location) -> bool:
     """Whether nothing can lie beside it: a bucket has no parent, and what is mounted another file system."""
     if place.scheme != "file":
         return not place.name
-    try:
-        return Path(place.name).stat().st_dev != Path(place.name).parent.stat().st_dev
-    except OSError:
-        return False
+    return _device(Path(place.name)) != _device(Path(place.name).parent)
 
 
 def _require_same_store(base: Address, control: Address, named: str) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from xcomctl.errors import StorageError
-from xcomctl.ledger.control import Control
+from xcomctl.ledger.control import Control, Facts
 
 FOLDER = "marks/"
 FILES_KEPT = 2
@@ -15,10 +15,14 @@ FILES_KEPT = 2
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """An object that was an orphan at `first_seen` and in every run since. `name` is relative to the base path."""
+    """An object that was an orphan at `first_seen` and in every run since. `name` is relative to the base path.
+
+    Equal bytes have the same version on S3, so the object's own time tells too whether it was written again.
+    """
 
     name: str
     version: str | None
+    modified_at: datetime
     first_seen: datetime
 
 
@@ -44,10 +48,16 @@ def write_marks(control: Control, base: str, operation_id: str, marks: Collectio
     files = [control.name_of(each) for each in control.listed(FOLDER)]
     number = int(files[-1].removeprefix(FOLDER).partition("-")[0]) + 1 if files else 1
     header = {"schema": 1, "base": base, "operation_id": operation_id}
-    lines = ({"name": m.name, "version": m.version, "first_seen": m.first_seen.isoformat()} for m in marks)
-    control.write_lines(f"{FOLDER}{number:08}-{operation_id}.jsonl.gz", [header, *lines])
+    lines: list[Facts] = [header, *map(_line, marks)]
+    control.write_lines(f"{FOLDER}{number:08}-{operation_id}.jsonl.gz", lines)
     control.discard(files[: 1 - FILES_KEPT])
 
 
+def _line(mark: Mark) -> dict[str, str | None]:
+    times = {"modified_at": mark.modified_at.isoformat(), "first_seen": mark.first_seen.isoformat()}
+    return {"name": mark.name, "version": mark.version, **times}
+
+
 def _mark(line: Mapping[str, str]) -> Mark:
-    return Mark(line["name"], line["version"], datetime.fromisoformat(line["first_seen"]))
+    modified_at, first_seen = (datetime.fromisoformat(line[name]) for name in ("modified_at", "first_seen"))
+    return Mark(line["name"], line["version"], modified_at, first_seen)

@@ -12,7 +12,7 @@ COLUMNS = ("operation_id", "command", "started_at", "status", "deleted", "delete
 
 def runs(control: Control) -> Iterator[dict[str, object]]:
     """One line a run, the newest first."""
-    for record in reversed(records(control)):
+    for record in sorted(records(control), key=lambda record: record.started_at, reverse=True):
         yield _line(record)
 
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from xcomctl.errors import ExitCode, XcomctlError
 from xcomctl.ledger import Lease, Record, Removed
-from xcomctl.ledger.audit import record_of, removed_by, write_returns
+from xcomctl.ledger.audit import TRASH, record_of, removed_by, write_returns
 from xcomctl.ledger.lease import held, holder, require_free
 from xcomctl.ledger.marks import read_marks, write_marks
 from xcomctl.model import Outcome, Return
 from xcomctl.operations.gc import Scope, Tally, new_operation_id
+from xcomctl.operations.gc.collection import require_listing
 
 BATCH = 500
 
@@ -44,17 +45,26 @@ class Restoration:
         if self.lease is not None:
             self.lease.keep()
         returns = list(self.scope.store.bring_back([each.kept for each in removed]))
-        for returned in returns:
-            self._enter(returned)
+        for each, returned in zip(removed, returns, strict=True):
+            self._enter(each, returned)
         write_returns(self.scope.control, self.record.operation_id, self.operation_id, number, returns)
         yield from returns
 
-    def _enter(self, returned: Return) -> None:
+    def look(self) -> None:
+        """What a dry run can tell: which copies are not in the trash any more."""
+        there = {each.name for each in self.scope.control.listed(f"{TRASH}{self.record.operation_id}/")}
+        for each in self.selected:
+            if each.kept.is_copy and each.kept.kept_as not in there:
+                self._enter(each, Return(each.kept, Outcome.MISSING))
+
+    def _enter(self, removed: Removed, returned: Return) -> None:
         self.returned[returned.outcome] += Tally.of(returned.kept.object)
+        if returned.outcome is Outcome.MISSING and not removed.is_certain:
+            return  # the run was broken off, and this object was never removed, or by another run
         if returned.outcome in (Outcome.FAILED, Outcome.MISSING):
             message = returned.message or "what was kept of it is not there any more"
-            name = returned.kept.object.name
-            self.failures.append({"code": f"restore_{returned.outcome.value}", "name": name, "message": message})
+            url = replace(self.scope.base.location, name=returned.kept.object.name).url
+            self.failures.append({"code": f"restore_{returned.outcome.value}", "url": url, "message": message})
 
     def _unmark(self) -> None:
         base = self.scope.base.location.url
@@ -104,16 +114,19 @@ def restoring(scope: Scope, operation_id: str, *, dry_run: bool) -> Iterator[Res
     """
     mine = holder(new_operation_id(), "restore")
     record = record_of(scope.control, operation_id)
+    require_listing(scope)
     if dry_run:
         require_free(scope.control, mine)
-        yield Restoration(scope, mine.operation_id, record, _selected(scope, record), None)
+        restoration = Restoration(scope, mine.operation_id, record, _selected(scope, record), None)
+        restoration.look()
+        yield restoration
         return
     with held(scope.control, mine) as lease:
         yield Restoration(scope, mine.operation_id, record, _selected(scope, record), lease)
 
 
 def _selected(scope: Scope, record: Record) -> tuple[Removed, ...]:
-    """Only what lies below this base path: the audit is a file, and somebody may have changed it."""
+    """What has not come back yet. Only below this base path: the audit is a file, and somebody may have changed it."""
     folder = scope.base.location.folder
-    found = removed_by(scope.control, record)
-    return tuple(each for each in found if each.settled is None and each.kept.object.name.startswith(folder))
+    waiting = (each for each in removed_by(scope.control, record) if each.settled != Outcome.RESTORED.value)
+    return tuple(each for each in waiting if each.kept.object.name.startswith(folder))

@@ -44,6 +44,7 @@ class S3Store:
         self._bucket_answered = False
         self._versioning: str | None = None
         self._filesystem = filesystem
+        filesystem.retries = 1  # botocore asks again and says so; s3fs says nothing, and what it did itself looks alien
 
     @property
     def condition(self) -> str | None:
@@ -142,8 +143,15 @@ class S3Store:
             return Return(kept, Outcome.MISSING)
         except StorageError as error:
             if _code(error.__cause__) in CHANGED:
-                return Return(kept, Outcome.OCCUPIED)
+                return Return(kept, Outcome.RESTORED if self._is_back(kept) else Outcome.OCCUPIED)
             return Return(kept, Outcome.FAILED, error.message)
+
+    def _is_back(self, kept: Kept) -> bool:
+        """Whether it lies in its place although a copy to there was refused: an answer was lost, and the copy made."""
+        with suppress(StorageError):
+            found = self.stat(kept.object.name)
+            return found is not None and found.version == kept.object.version
+        return False
 
     def _versioning_status(self) -> str:
         """`Enabled`, `Suspended` or empty; so for who may not ask, or asks a store that knows no versions."""
@@ -344,7 +352,7 @@ class S3Store:
         return cast("list[Any]", sync(self._filesystem.loop, gather)) if calls else []
 
     def _call(self, verb: str, name: str, method: str, **arguments: object) -> Answer:
-        """One request, with s3fs's own retries. A missing object is a FileNotFoundError, all else a StorageError.
+        """One request, with botocore's own retries. A missing object is a FileNotFoundError, all else a StorageError.
 
         Besides its own errors s3fs lets through those of botocore, of asyncio, and TypeError for an unknown option.
         """

@@ -3,7 +3,7 @@
 `collecting` looks and holds the lease, its `carry_out` does what the plan says. `explain` tells all about one object.
 """
 
-from xcomctl.operations.gc.account import BYTES_FREE_WHEN, Account, dags, due, new_operation_id
+from xcomctl.operations.gc.account import BYTES_FREE_WHEN, Account, by_cause, by_dag, due, new_operation_id
 from xcomctl.operations.gc.collection import Collection, collecting
 from xcomctl.operations.gc.explain import Step, explain
 from xcomctl.operations.gc.plan import make_plan
@@ -51,8 +51,9 @@ __all__ = [
     "Step",
     "Tally",
     "Watch",
+    "by_cause",
+    "by_dag",
     "collecting",
-    "dags",
     "due",
     "explain",
     "make_plan",

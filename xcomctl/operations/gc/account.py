@@ -99,7 +99,7 @@ class Account:
             "listed": plan.listed,
             **fates,
             "live": plan.kept_by_rows,
-            "marked": NOTHING if plan.rules.single_pass else tally_of(plan.waiting),
+            "marked": NOTHING if plan.rules.single_pass or plan.refusals else tally_of(plan.waiting),
             "deletable": tally_of(plan.deletable),
             "deleted": self.deleted,
             "revived": plan.revived + self.revived,
@@ -127,10 +127,10 @@ class Account:
             "conditional": not self.plan.look_first,
             "stopped": self.stopped,
             "due": [{"at": at.isoformat(), **_amounts(tally)} for at, tally in due(self.plan)],
-            "causes": [{"cause": cause, **_amounts(tally)} for cause, tally in causes(self.plan).items()],
+            "causes": [{"cause": cause, **_amounts(tally)} for cause, tally in by_cause(self.plan).items()],
             "dags": [
                 {"dag_id": share.dag_id, **_amounts(share.objects), "oldest": share.oldest.isoformat()}
-                for share in dags(self.plan)
+                for share in by_dag(self.plan)
             ],
         }
 
@@ -141,14 +141,14 @@ def tally_of(candidates: Iterable[Candidate]) -> Tally:
 
 
 def due(plan: Plan) -> list[tuple[datetime, Tally]]:
-    """What becomes deletable when, the soonest first; none in a single pass."""
+    """What becomes deletable when, the soonest first; nothing in a single pass, or where no mark was made."""
     times: dict[datetime, Tally] = {}
-    for candidate in () if plan.rules.single_pass else plan.waiting:
+    for candidate in () if plan.rules.single_pass or plan.refusals else plan.waiting:
         times[candidate.due_at] = times.get(candidate.due_at, NOTHING) + Tally.of(candidate.object)
     return sorted(times.items())
 
 
-def causes(plan: Plan) -> dict[str, Tally]:
+def by_cause(plan: Plan) -> dict[str, Tally]:
     """The candidates by why they are orphans."""
     found: dict[str, Tally] = {}
     for candidate in plan.candidates:
@@ -166,7 +166,7 @@ class DagShare:
     oldest: datetime
 
 
-def dags(plan: Plan) -> list[DagShare]:
+def by_dag(plan: Plan) -> list[DagShare]:
     """The candidates by their DAG."""
     found: dict[str, DagShare] = {}
     for candidate in plan.candidates:

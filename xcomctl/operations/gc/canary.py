@@ -7,17 +7,20 @@ because several stores ignore a condition on a delete without saying so (Ceph RG
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from uuid import uuid4
 
 from xcomctl.backend.reference import OWN_FOLDER, place
 from xcomctl.backend.storage import Store
 from xcomctl.errors import NoFolderError, StorageError
-from xcomctl.model import Removal, WayBack
+from xcomctl.model import Removal, StoredObject, WayBack
 from xcomctl.operations.gc.evidence import Evidence
 from xcomctl.operations.gc.scope import Scope
 from xcomctl.operations.gc.terms import Gate, Refusal
+
+LIVE = b'"xcomctl\'s canary: this object is referred to"'
+ORPHAN = b'"xcomctl\'s canary: this object is an orphan"'
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +53,7 @@ def placed(scope: Scope) -> Iterator[Canaries]:
     live, orphan = (f"{folder}{kind}/{uuid4()}" for kind in ("live", "orphan"))
     _clear(scope.store, folder)
     try:
-        for name, body in ((live, b'"live"'), (orphan, b'"an orphan"')):
+        for name, body in ((live, LIVE), (orphan, ORPHAN)):
             _write(scope.store, name, body)
         yield Canaries(live, orphan, _conditions_hold(scope.store, live, orphan))
     finally:
@@ -58,10 +61,17 @@ def placed(scope: Scope) -> Iterator[Canaries]:
 
 
 def _clear(store: Store, folder: str) -> None:
-    try:
-        store.discard([found.name for found in store.objects(folder)])
-    except NoFolderError:
-        return
+    """Only what is a canary by its bytes: a DAG may be called as this folder is."""
+    with suppress(NoFolderError):
+        store.discard([found.name for found in store.objects(folder) if _is_canary(store, found)])
+
+
+def _is_canary(store: Store, found: StoredObject) -> bool:
+    if found.size_bytes not in (len(LIVE), len(ORPHAN)):
+        return False
+    with suppress(FileNotFoundError), store.open(found.name) as body:
+        return body.read() in (LIVE, ORPHAN)
+    return False
 
 
 def _write(store: Store, name: str, body: bytes) -> None:
@@ -83,5 +93,5 @@ def _conditions_hold(store: Store, live: str, orphan: str) -> bool:
     (deletion,) = store.remove([mistaken], WayBack.VERSIONS, look_first=False)
     held = deletion.changed and store.stat(orphan) is not None
     if not held:
-        store.write(orphan, b'"an orphan"')
+        store.write(orphan, ORPHAN)
     return held

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 
 from xcomctl.errors import StorageError
@@ -13,6 +13,7 @@ from xcomctl.ledger.lease import held, holder, require_free
 from xcomctl.model import Deletion
 from xcomctl.operations.gc.account import Account, new_operation_id
 from xcomctl.operations.gc.canary import placed
+from xcomctl.operations.gc.evidence import Listing, gather_for
 from xcomctl.operations.gc.plan import is_refused_beforehand, make_plan
 from xcomctl.operations.gc.scope import Scope
 from xcomctl.operations.gc.sweep import Pace, carry_out
@@ -26,6 +27,16 @@ class Collection:
     account: Account
     scope: Scope
     lease: Lease | None
+
+    def look_again(self, watch: Watch = lambda step, done: None) -> None:
+        """Read all rows once more, as after a person has thought about it: what is referred to by now stays."""
+        plan = self.account.plan
+        deletable = [(each.object, each.placement) for each in plan.deletable]
+        listing = Listing(plan.seen_at, deletable, (), frozenset(), frozenset())
+        evidence = gather_for(listing, self.scope, plan.rules, watch)
+        alive = {p.unique for _, p in deletable if evidence.live.holds(p) or evidence.archived.holds(p)}
+        kept = tuple(each for each in plan.deletable if each.placement.unique not in alive)
+        self.account.plan = replace(plan, deletable=kept)
 
     def carry_out(self, pace: Pace = lambda: None) -> Iterator[Deletion]:
         """Do it, and yield what became of each object. Raises `StorageError` or `LockedError` before any change."""
@@ -42,7 +53,7 @@ def collecting(scope: Scope, rules: Rules, watch: Watch = lambda step, done: Non
     """
     operation_id = new_operation_id()
     mine = holder(operation_id, "gc")
-    _require_listing(scope)
+    require_listing(scope)
     if rules.dry_run or not scope.store.deletes or is_refused_beforehand(scope, rules):
         require_free(scope.control, mine)
         yield Collection(Account(make_plan(scope, rules, watch), operation_id), scope, None)
@@ -64,7 +75,7 @@ def _looked(scope: Scope, rules: Rules, watch: Watch) -> Plan:
         return make_plan(scope, rules, watch, canaries)
 
 
-def _require_listing(scope: Scope) -> None:
+def require_listing(scope: Scope) -> None:
     """Nothing is written beside a base path that is not there."""
     for _ in islice(scope.store.objects(scope.base.location.folder), 1):
         return

@@ -21,6 +21,7 @@ from xcomctl.backend.reference import (
 )
 from xcomctl.catalog import Catalog, Mention
 from xcomctl.catalog.selection import is_like
+from xcomctl.ledger.claim import NAME as CLAIM
 from xcomctl.model import StoredObject
 from xcomctl.operations.gc.scope import Scope
 from xcomctl.operations.gc.terms import Rules, Watch
@@ -66,7 +67,8 @@ class Doubt:
 class Listing:
     """Everything under the base path but gc's own objects, each with what its name tells, and the canaries in it.
 
-    `uniques` are the unique parts of the names as hashes, `strangers` the names of no known layout.
+    `uniques` are the unique parts of the names as hashes, `strangers` the names of no known layout; `claims` are those
+    that other runs of gc have laid on base paths somewhere below.
     """
 
     started_at: datetime
@@ -74,6 +76,7 @@ class Listing:
     canaries: Sequence[StoredObject]
     uniques: frozenset[int]
     strangers: frozenset[int]
+    claims: Sequence[str] = ()
 
 
 @dataclass(slots=True)
@@ -144,7 +147,14 @@ def list_objects(scope: Scope, watch: Watch) -> Listing:
             objects.append((found, place(found.name[len(folder) :])))
     uniques = frozenset(hashed(placement.unique) for _, placement in objects if placement is not None)
     strangers = frozenset(hashed(found.name) for found, placement in objects if placement is None)
-    return Listing(started_at, objects, canaries, uniques, strangers)
+    claims = [
+        n for n in (*(f.name for f in canaries), *(f.name for f, p in objects if p is None)) if _is_claim(n, scope)
+    ]
+    return Listing(started_at, objects, canaries, uniques, strangers, claims)
+
+
+def _is_claim(name: str, scope: Scope) -> bool:
+    return name.endswith(f"/{CLAIM}") and f"/{OWN_FOLDER}/" in name and not name.startswith(scope.control.folder)
 
 
 def hashed(text: str) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from xcomctl.backend.reference import Placement, parse, place
-from xcomctl.errors import NotFoundError
+from xcomctl.errors import NotFoundError, UsageError
 from xcomctl.ledger.audit import records, removed_by
 from xcomctl.ledger.marks import read_marks
 from xcomctl.model import StoredObject
@@ -31,6 +31,8 @@ def explain(scope: Scope, rules: Rules, key_or_url: str, watch: Watch = lambda s
     Raises `NotFoundError` where neither the object nor any trace of it is to be found.
     """
     name = _name(scope, key_or_url)
+    if not name.startswith(scope.base.location.folder):
+        raise UsageError(f"{key_or_url} is not below the base path {scope.base.text}", hint="gc decides only there")
     found = scope.store.stat(name)
     history = list(_history(scope, name))
     if found is None and not history:
@@ -54,10 +56,10 @@ def _name(scope: Scope, key_or_url: str) -> str:
 
 
 def _standing(scope: Scope, rules: Rules, found: StoredObject, watch: Watch) -> Iterator[Step]:
-    placement = place(scope.relative(found.name)) if found.name.startswith(scope.base.location.folder) else None
+    placement = place(scope.relative(found.name))
     yield Step("object", f"{found.name}, {found.size_bytes} bytes, of {found.modified_at.isoformat()}")
     if placement is None:
-        yield Step("layout", "no name that an XCom backend makes under this base path")
+        yield Step("layout", "no name that an XCom backend makes")
         yield Step("verdict", "unknown: never deleted")
         return
     owner = f", may be written again by the task instance {placement.owner}" if placement.owner else ", written once"
@@ -93,7 +95,7 @@ def _verdict(
     mark = read_marks(scope.control, scope.base.location.url).get(scope.relative(found.name))
     if rules.single_pass:
         yield Step("verdict", "candidate: a single pass deletes it")
-    elif mark is None or mark.version != found.version:
+    elif mark is None or (mark.version, mark.modified_at) != (found.version, found.modified_at):
         yield Step("mark", "none: no run has seen it as an orphan yet")
         yield Step("verdict", f"candidate: the next run marks it, one {rules.confirm_after} later deletes it")
     else:
@@ -120,5 +122,6 @@ def _history(scope: Scope, name: str) -> Iterator[Step]:
             if removed.kept.object.name == name:
                 way, since = removed.kept.way.value, f", {removed.settled} since" if removed.settled else ""
                 emptied = ", its trash emptied since" if record.is_emptied else ""
-                told = f"removed by {record.operation_id} ({removed.cause}, way back: {way}){since}{emptied}"
+                verb = "removed by" if removed.is_certain else "was to be removed, with unknown outcome, by"
+                told = f"{verb} {record.operation_id} ({removed.cause}, way back: {way}){since}{emptied}"
                 yield Step("history", told)

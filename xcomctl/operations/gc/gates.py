@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 
+from xcomctl.backend.reference import Address, Location, parse_base
 from xcomctl.catalog import Catalog
-from xcomctl.ledger import Claim
+from xcomctl.ledger import Claim, control_folder
+from xcomctl.ledger.claim import NAME as CLAIM
+from xcomctl.ledger.claim import claimed_base
 from xcomctl.operations.gc.evidence import Evidence
 from xcomctl.operations.gc.scope import Scope
 from xcomctl.operations.gc.terms import Fate, Gate, Plan, Refusal
@@ -20,7 +23,8 @@ LOOKED_UP = 5
 def refusals(plan: Plan, evidence: Evidence, scope: Scope, claimed: Claim | None) -> Iterator[Refusal]:
     """Everything that speaks against this plan, lifted or not."""
     yield from beforehand(scope, plan.claim, claimed)
-    yield from _belonging(plan)
+    yield from _neighbours(scope, evidence)
+    yield from _belonging(plan, evidence)
     yield from _misfits(plan, evidence, scope)
     if not plan.rules.max_delete.allows(len(plan.deletable), plan.listed.count):
         message = f"{len(plan.deletable)} of {plan.listed.count} objects would go, more than {plan.rules.max_delete}"
@@ -85,6 +89,28 @@ def _ownership(claim: Claim, claimed: Claim | None) -> Iterator[Refusal]:
         yield Refusal(Gate.RESTORED_DATABASE, message)
 
 
+def _neighbours(scope: Scope, evidence: Evidence) -> Iterator[Refusal]:
+    """Other base paths below this one and above it, as far as gc has ever run there."""
+    base = scope.base.location
+    above = list(_folders_above(base))
+    for name in (*evidence.listing.claims, *(f"{control_folder(each, None)}{CLAIM}" for each in above)):
+        claimed = claimed_base(scope.store, name)
+        other = parse_base(claimed) if claimed is not None else None
+        if other is not None and (base.holds(other.location) or other.location.holds(base)):
+            message = f"gc also runs for the base path {claimed}, and one of the two lies within the other"
+            yield Refusal(Gate.FOREIGN_CLAIM, message)
+
+
+def _folders_above(base: Location) -> Iterator[Address]:
+    """Every folder that the base path lies in, up to the bucket."""
+    name = base.name
+    while name.strip("/"):
+        name = name.rpartition("/")[0]
+        if name or base.scheme != "file":
+            place = Location(base.scheme, base.bucket, name)
+            yield Address(place.url, base.scheme, None, place)
+
+
 def _state_stores(scope: Scope) -> Iterator[Refusal]:
     """Airflow's state stores name their objects by keys that people choose."""
     states = scope.state_base.location if scope.state_base is not None else None
@@ -94,16 +120,15 @@ def _state_stores(scope: Scope) -> Iterator[Refusal]:
         yield Refusal(Gate.STATE_STORE_OVERLAP, message)
 
 
-def _belonging(plan: Plan) -> Iterator[Refusal]:
+def _belonging(plan: Plan, evidence: Evidence) -> Iterator[Refusal]:
     """A listing and rows that do not belong together."""
     candidates, listed = plan.fates[Fate.CANDIDATE].count, plan.listed.count
+    alive = plan.fates[Fate.LIVE].count + plan.fates[Fate.ARCHIVED].count
     if candidates and not plan.references:
         yield Refusal(Gate.EMPTY_ROOTS, f"{listed} objects, but no row of any database refers to one")
-    elif candidates and not (plan.fates[Fate.LIVE].count + plan.fates[Fate.ARCHIVED].count):
-        message = (
-            f"{plan.references} references and {listed} objects, and none belong together: wrong base or database?"
-        )
-        yield Refusal(Gate.NO_OVERLAP, message)
+    elif (candidates or evidence.misfits.dangling) and not alive:
+        message = f"{plan.references} references and {listed} objects, and none belong together"
+        yield Refusal(Gate.NO_OVERLAP, f"{message}: wrong base or database, or a volume that is not mounted?")
 
 
 def _misfits(plan: Plan, evidence: Evidence, scope: Scope) -> Iterator[Refusal]:

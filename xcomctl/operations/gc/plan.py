@@ -50,7 +50,7 @@ def make_plan(
         deletable=tuple(each for each in candidates if _is_due(each, rules, evidence)),
         marks=(
             *sorting.marks,
-            *(Mark(scope.relative(c.object.name), c.object.version, c.first_seen) for c in candidates),
+            *(_marked(candidate, scope) for candidate in candidates),
         ),
         revived=sorting.revived,
         healable=tuple(healable),
@@ -132,7 +132,14 @@ def _candidates(
 def _mark_on(found: StoredObject, scope: Scope, marks: Marks) -> Mark | None:
     """The mark on an object, if it is still the one that was marked."""
     mark = marks.get(scope.relative(found.name)) if marks else None
-    return mark if mark is not None and mark.version == found.version else None
+    if mark is None or (mark.version, mark.modified_at) != (found.version, found.modified_at):
+        return None
+    return mark
+
+
+def _marked(candidate: Candidate, scope: Scope) -> Mark:
+    found = candidate.object
+    return Mark(scope.relative(found.name), found.version, found.modified_at, candidate.first_seen)
 
 
 def _is_due(candidate: Candidate, rules: Rules, evidence: Evidence) -> bool:

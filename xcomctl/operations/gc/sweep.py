@@ -22,11 +22,12 @@ from xcomctl.ledger.audit import (
     write_returns,
     write_run,
 )
-from xcomctl.ledger.claim import write_claim
+from xcomctl.ledger.claim import read_claim, write_claim
 from xcomctl.ledger.marks import write_marks
 from xcomctl.model import Deletion
 from xcomctl.operations.gc.account import Account
 from xcomctl.operations.gc.evidence import unfinished_owners
+from xcomctl.operations.gc.gates import is_restored
 from xcomctl.operations.gc.scope import Scope
 from xcomctl.operations.gc.terms import Candidate, Tally
 
@@ -53,9 +54,9 @@ def _steps(account: Account, scope: Scope, lease: Lease, pace: Pace) -> Iterator
     plan, control = account.plan, scope.control
     lease.keep()
     _write_down(account, scope)
-    write_claim(control, plan.claim, plan.seen_at)
-    if not plan.rules.single_pass:
+    if not plan.rules.single_pass or is_restored(read_claim(control), plan.claim):
         write_marks(control, plan.claim.base, account.operation_id, plan.marks)
+    write_claim(control, plan.claim, plan.seen_at)  # after the marks: it says that they are of these databases
     _heal(account, scope)
     _empty_trash(account, scope)
     for number, start in enumerate(range(0, len(plan.deletable), BATCH), start=1):
@@ -101,12 +102,11 @@ def _heal(account: Account, scope: Scope) -> None:
 
 def _empty_trash(account: Account, scope: Scope) -> None:
     """Let go for good of what was kept for long enough, and of copies made in vain; all as the audit has it."""
-    for operation_id, removed in account.plan.outdated.items():
-        copies = [each.kept for each in removed if each.kept.is_copy]
-        there = {each.name for each in scope.control.listed(f"{TRASH}{operation_id}/")}
-        account.perhaps_changed |= bool(there)
-        scope.store.discard(sorted({*there, *(kept.kept_as for kept in copies)}))
-        tally = Tally.of(*(kept.object for kept in copies))
+    for operation_id in account.plan.outdated:
+        copies = scope.control.listed(f"{TRASH}{operation_id}/")
+        account.perhaps_changed |= bool(copies)
+        scope.store.discard([copy.name for copy in copies])
+        tally = Tally.of(*copies)
         account.freed += tally
         at = account.plan.seen_at
         write_emptied(scope.control, operation_id, account.operation_id, at, tally.count, tally.bytes)
