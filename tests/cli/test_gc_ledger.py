@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import signal
 import subprocess
 import time
@@ -464,3 +465,85 @@ def test_sigterm_finishes_the_batch_and_reports(scene: Scene, bare: dict[str, st
     assert 0 < report["deleted"] < 3000 and len(scene.urls()) == 3001 - report["deleted"]
     intents = len(list(scene.raw.path.rglob("audit/*/*.intent.jsonl")))
     assert intents == len(list(scene.raw.path.rglob("audit/*/*.outcome.jsonl")))
+
+
+class TestFoundByUse:
+    """What somebody found who tried to make it lie."""
+
+    def collected(self, cli: Run, scene: Scene) -> str:
+        cli(*AT_ONCE, *place(scene))
+        return str(cli(*AT_ONCE, *place(scene)).json["operation_id"])
+
+    def test_what_is_gone_for_good_is_missing_each_time(self, cli: Run, leaky: Scene):
+        operation = self.collected(cli, leaky)
+        cli(*AT_ONCE, *place(leaky), "--keep-trash", "0s")
+        asked = ("restore", operation, *place(leaky), "-o", "json")
+        for more in ("-n", "-y", "-y", "-n"):
+            done = cli(*asked, more)
+            assert (done.code, done.json["missing"], done.json["status"]) == (12, 1, "error")
+
+    def test_what_a_broken_run_never_removed_is_not_missing(self, cli: Run, leaky: Scene):
+        operation = self.collected(cli, leaky)
+        folder = next(leaky.raw.path.rglob(f"audit/{operation}"))
+        next(folder.glob("*.outcome.jsonl")).unlink()
+        for kept in list(leaky.raw.path.rglob("trash/*/*/*")):
+            kept.unlink()
+        done = cli("restore", operation, *place(leaky), "-y", "-o", "json")
+        assert (done.code, done.json["missing"], done.json["failures"]) == (0, 1, [])
+        intent = json.loads(next(folder.glob("*.intent.jsonl")).read_text())
+        told = cli("gc", "--explain", intent["name"], *place(leaky), "-o", "json").json
+        assert told[-1]["found"].startswith(f"was to be removed, with unknown outcome, by {operation}")
+
+    def test_a_refused_run_marks_nothing_and_says_so(self, cli: Run, leaky: Scene):
+        leaky.world.sql("CREATE TABLE xcom_copy (value text)")
+        report = cli("gc", "-y", *place(leaky), "-o", "json").json
+        assert (report["status"], report["candidates"], report["marked"], report["due"]) == ("refused", 1, 0, [])
+
+    def test_a_dry_run_leaves_the_metrics_alone(self, cli: Run, leaky: Scene, tmp_path: Path):
+        file = tmp_path / "m.prom"
+        assert cli("gc", "-n", *place(leaky), "--metrics-file", str(file)).code == 0
+        assert not file.exists()
+
+    def test_metrics_that_cannot_be_written_are_said_first(self, cli: Run, leaky: Scene, tmp_path: Path):
+        before = tree(leaky.raw.path)
+        for place_ in (tmp_path, tmp_path / "none/m.prom", Path("/dev/null")):
+            cli("gc", "-y", *place(leaky), "--metrics-file", str(place_)).failed(2, "--metrics-file")
+        assert tree(leaky.raw.path) == before and Path("/dev/null").is_char_device()
+
+    @pytest.mark.parametrize(
+        ("streams", "code"), [(">&-", 0), ("2>&-", 0), ("2>/dev/full", 0), (">/dev/full", 3), ("<&- >&- 2>&-", 0)]
+    )
+    def test_streams_that_are_closed_or_full(
+        self, cli: Run, leaky: Scene, bare: dict[str, str], streams: str, code: int
+    ):
+        cli(*AT_ONCE, *place(leaky))
+        command = f"exec {shlex.join([*XCOMCTL, *AT_ONCE, *place(leaky)])} {streams}"
+        assert subprocess.run(["sh", "-c", command], env=bare, check=False).returncode == code
+        assert len(leaky.urls()) == 4
+
+    def test_a_control_folder_on_another_file_system(self, cli: Run, leaky: Scene):
+        other = next((d for d in ("/dev/shm", "/run") if Path(d).stat().st_dev != leaky.raw.path.stat().st_dev), None)
+        if other is None:
+            pytest.skip("there is one file system only")
+        named = ("--control", f"file://{other}/xcomctl")
+        cli("gc", "-y", *place(leaky), *named).failed(2, "on another file system", "renamed")
+
+    def test_a_person_is_shown_what_they_agree_to(self, terminal: Run, cli: Run, leaky: Scene):
+        cli(*AT_ONCE, *place(leaky))
+        asked = [word for word in AT_ONCE if word not in ("--yes", "-o", "json")]
+        shown = terminal(*asked, *place(leaky), typed=b"n\n").text
+        before = shown.partition("[y/N]")[0]
+        for said in ("run-deleted: 1 object", "DAG d: 1 object", "way back: rename; no bytes are free until"):
+            assert said in before
+
+    def test_a_password_in_a_base_path_is_not_shown(self, cli: Run, leaky: Scene):
+        done = cli("gc", "-n", "--db", leaky.database.url, "--base-path", "s3://key:S3CRET@bucket/x")
+        assert done.code == 10 and "S3CRET" not in done.err
+
+    def test_a_restore_needs_the_base_path_to_be_there(self, cli: Run, leaky: Scene):
+        operation = self.collected(cli, leaky)
+        (leaky.raw.path / BASE_FOLDER).rename(leaky.raw.path / "pre/away")
+        cli("restore", operation, *place(leaky), "-y").failed(12, "does not exist", "mounted")
+
+    def test_explain_looks_only_below_the_base_path(self, cli: Run, leaky: Scene):
+        cli("gc", "--explain", "file:///etc/passwd", *place(leaky)).failed(2, "is not below the base path")

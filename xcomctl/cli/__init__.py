@@ -33,8 +33,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Typer and rich make an exit of their own of a broken pipe.
         if isinstance(ended, SystemExit) and not isinstance(ended.__context__, BrokenPipeError):
             raise
-        # What is still in the buffer has no reader; the interpreter would complain about it on its way out.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ExitCode.BROKEN_PIPE
     except (KeyboardInterrupt, EOFError):
         return ExitCode.INTERRUPTED
@@ -42,6 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return ExitCode.TERMINATED
     except Exception as error:
         return _failed(error)
+    finally:
+        report.drop_unwritable(sys.stdout, sys.stderr)
 
 
 def _open_missing_streams() -> None:

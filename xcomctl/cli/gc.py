@@ -243,11 +243,13 @@ class _Run:
         try:
             show(account, self.display)
             show_dags(account, self.display)
+            sys.stdout.flush()
         except BrokenPipeError:
             raise
         except OSError as error:
             if not account.has_changed:
                 raise
+            report.drop_unwritable(sys.stdout)
             self.said.warning(f"the report could not be written: {error.strerror}")
             return ExitCode.PARTIAL
         return account.exit_code

@@ -10,6 +10,7 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from typing import TextIO
 from urllib.parse import quote
 
 from xcomctl.cli.options import Color, Display, LogFormat
@@ -102,6 +103,15 @@ def _write(text: str) -> None:
     """A log that is full or gone stops nothing; the exit code still tells."""
     with suppress(OSError):
         sys.stderr.write(text)
+
+
+def drop_unwritable(*streams: TextIO) -> None:
+    """What is still in a buffer and has no reader, or no room: the interpreter would fail over it on its way out."""
+    for stream in streams:
+        try:
+            stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def hide(secrets: Iterable[str]) -> None:
