@@ -124,6 +124,7 @@ def test_plain_bytes_stay_as_they_are() -> None:
             Decompressed(b"[]", "gzip", ("compressed with gzip, though the name does not say so",)),
         ),
     ],
+    ids=["gz in name only", "zst in name only", "bz2 as gz", "unnamed", "misnamed"],  # gzip's bytes hold the time
 )
 def test_when_name_and_bytes_disagree_the_bytes_are_right(data: bytes, name: str, expected: Decompressed) -> None:
     assert decompress(data, name) == expected
