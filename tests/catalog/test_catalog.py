@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 import tracemalloc
+from collections.abc import Iterable
 from datetime import datetime, timedelta, timezone
 from itertools import islice
 from uuid import uuid4
@@ -15,7 +16,7 @@ from sqlalchemy import event
 from tests.lab.database import Database, Databases
 from tests.lab.world import WHEN, Push, World
 from xcomctl.backend.reference import parse_base, place
-from xcomctl.catalog import Catalog, catalog, open_catalog
+from xcomctl.catalog import Catalog, Mention, catalog, open_catalog
 from xcomctl.errors import NotFoundError
 from xcomctl.model import Filter, State, XComKey
 
@@ -29,6 +30,11 @@ LEAF = "0d760203-28d1-4226-81c7-7786b50e4773"
 
 def reference(task_id="t", base="s3://conn@bucket/xcom", leaf=None) -> str:
     return f"{base}/d/{RUN}/{task_id}/{leaf or uuid4()}"
+
+
+def names(mentions: Iterable[Mention]) -> list[set[str]]:
+    """What each of the values mentions."""
+    return [mention.names for mention in mentions]
 
 
 def opened(database: Database) -> Catalog:
@@ -137,7 +143,7 @@ def test_rows_come_in_pages_and_none_is_lost(database: Database, world: World, m
     world.push_many(pushes)
     found = [(x.dag_id, x.run_id, x.task_id, x.map_index) for x in opened(database).rows(EVERYTHING)]
     assert sorted(found) == sorted(push.task for push in pushes)
-    assert sum(len(referred) for referred in opened(database).references()) == len(pushes)
+    assert sum(len(mention.names) for mention in opened(database).references()) == len(pushes)
     some = opened(database).rows(Filter(dag_ids=("d1",)))
     assert {x.run_id for x in some} == {"r1", "r4"}
 
@@ -194,7 +200,7 @@ def test_only_the_live_attempt_is_shown_and_all_count(database: Database, world:
     key = XComKey("d", RUN, "t")
     assert [value.xcom.reference for value in found.values(key)] == [urls[2]]
     assert [value.xcom.try_number for value in found.values(key, all_attempts=True)] == [1, 2, 3]
-    assert set.union(*found.references()) == {url[-36:] for url in urls}
+    assert set.union(*names(found.references())) == {url[-36:] for url in urls}
     placements = [place(f"d/{RUN}/t/{url[-36:]}") for url in urls]
     assert found.still_referenced(placements) == {url[-36:] for url in urls}
 
@@ -240,15 +246,15 @@ def test_archives_keep_objects_alive(database: Database, world: World):
     found = opened(database)
     assert list(found.rows(EVERYTHING)) == []
     assert found.schema.unknown == ()
-    assert list(found.references()) == []
-    assert list(found.archived_references()) == [{url[-36:]}]
+    assert names(found.references()) == []
+    assert names(found.archived_references()) == [{url[-36:]}]
 
 
 @pytest.mark.databases("*-2.11")
 def test_pickled_references_keep_objects_alive(database: Database, world: World):
     url = reference()
     world.push("d", RUN, "t", value=pickle.dumps(url))
-    assert list(opened(database).references()) == [{url[-36:]}]
+    assert names(opened(database).references()) == [{url[-36:]}]
     assert opened(database).still_referenced([place(f"d/{RUN}/t/{url[-36:]}")]) == {url[-36:]}
 
 
@@ -258,7 +264,7 @@ def test_the_archive_of_the_upgrade_keeps_objects_alive(database: Database, worl
     if "_xcom_archive" not in world.tables():
         pytest.fail("the upgraded schema should have the archive of pickled rows")
     world.archive_pickle("d", RUN, "t", pickle.dumps(url))
-    assert list(opened(database).archived_references()) == [{url[-36:]}]
+    assert names(opened(database).archived_references()) == [{url[-36:]}]
 
 
 @pytest.mark.databases("*-3.3", "*-3.4")
@@ -267,7 +273,7 @@ def test_state_stores_keep_objects_alive(database: Database, world: World, encod
     task, asset = reference(), reference()
     world.task_state("d", RUN, "t", "k", encode(task))
     world.asset_state("a", "k", encode(asset))
-    assert set.union(*opened(database).references()) == {task[-36:], asset[-36:]}
+    assert set.union(*names(opened(database).references())) == {task[-36:], asset[-36:]}
 
 
 def test_an_unknown_table_and_head_are_noticed(database: Database, world: World):
