@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -18,6 +19,19 @@ MATRIX = tuple(
     f"{dialect}-{label}" for dialect in ("sqlite", "postgresql", "mysql") for label in ("2.11", "3.3", "3.4")
 )
 STORES = ("file", "ministack", "seaweedfs")
+
+ATTACKS = (
+    "operations/test_gc_stateful.py",
+    "operations/test_gc_on_the_wire.py",
+    "cli/test_gc_killed.py",
+)
+"""Tests that let everything happen at every step of gc, for many minutes: XCOMCTL_TEST_LONG=1 runs them."""
+
+collect_ignore = [] if os.environ.get("XCOMCTL_TEST_LONG") else list(ATTACKS)
+
+
+def pytest_report_header() -> str:
+    return f"attacks left out, XCOMCTL_TEST_LONG=1 runs them: {', '.join(collect_ignore)}" if collect_ignore else ""
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -21,9 +21,7 @@ from xcomctl.model import Deletion, Kept, Outcome, Removal, Return, StoredObject
 NAMES_PER_PAGE = 3
 """So few that things happen between the pages of nearly every listing."""
 
-Verb: TypeAlias = Literal[
-    "policy", "now", "list", "look up", "read", "write", "copy", "delete", "move", "discard", "restore"
-]
+Verb: TypeAlias = Literal["policy", "now", "list", "look up", "read", "write", "copy", "remove", "discard", "restore"]
 """What a client may ask of its bucket."""
 
 T = TypeVar("T")
@@ -97,13 +95,14 @@ class Hidden(NamedTuple):
 
 @dataclass
 class Bucket:
-    """What is there. `order` is the order of listings: that in which the names were first used."""
+    """What is there. `order` is that of listings, in which names were first used; `origins` tells what is a copy."""
 
     kind: Kind
     clock: Clock
     objects: dict[str, Content] = field(default_factory=dict)
     hidden: dict[str, list[Hidden]] = field(default_factory=dict)
     order: dict[str, int] = field(default_factory=dict)
+    origins: dict[str, str] = field(default_factory=dict)
     writes: int = 0
 
     def put(self, name: str, body: bytes, begun_at: datetime | None = None) -> Content:
@@ -129,10 +128,16 @@ class Bucket:
         self.objects.pop(name, None)
         self.hidden.pop(name, None)
 
+    def copy(self, name: str, target: str) -> None:
+        """A new object of the same bytes."""
+        self.put(target, self.objects[name].body)
+        self.origins[target] = name
+
     def move(self, name: str, target: str) -> None:
         """As a file is renamed: it stays the same version, of the same time."""
         self.order.setdefault(target, len(self.order))
         self.objects[target] = self.objects.pop(name)
+        self.origins[target] = name
 
     def unhide(self, name: str, hidden: Hidden) -> None:
         """Bring a deleted version back: as it was where a marker hid it, else as a new generation."""
@@ -149,14 +154,17 @@ class Bucket:
     def fork(self) -> Bucket:
         """Another one that is the same now."""
         hidden = {name: list(versions) for name, versions in self.hidden.items()}
-        return Bucket(self.kind, self.clock, dict(self.objects), hidden, dict(self.order), self.writes)
+        return Bucket(
+            self.kind, self.clock, dict(self.objects), hidden, dict(self.order), dict(self.origins), self.writes
+        )
 
 
 class Deed(NamedTuple):
-    """What a client has changed: the verb of its request and the bytes in question. To `drop` is to discard a copy."""
+    """What a client has changed: the verb of its request, when, and the bytes. To `drop` is to discard a copy."""
 
     verb: str
     name: str
+    at: datetime
     body: bytes
 
 
@@ -244,6 +252,9 @@ class MemoryStore:
             raise LostError(f"cannot {verb} {name}: timed out")
         return answer
 
+    def _did(self, verb: str, name: str, body: bytes) -> None:
+        self.deeds.append(Deed(verb, name, self.bucket.clock.now, body))
+
     def _page(self, prefix: str, after: int) -> tuple[list[StoredObject], int | None]:
         """Some of a listing, and where to go on."""
         names = [name for name in self.bucket.below(prefix) if self.bucket.order[name] > after]
@@ -261,11 +272,11 @@ class MemoryStore:
 
     def _write(self, name: str, data: bytes) -> None:
         self.bucket.put(name, data)
-        self.deeds.append(Deed("write", name, data))
+        self._did("write", name, data)
 
     def _discard(self, name: str, deed: str = "discard") -> None:
         if name in self.bucket.objects:
-            self.deeds.append(Deed(deed, name, self.bucket.objects[name].body))
+            self._did(deed, name, self.bucket.objects[name].body)
         self.bucket.erase(name)
 
     def _drop(self, copy: str) -> None:
@@ -299,8 +310,8 @@ class MemoryStore:
     def _copy(self, removal: Removal) -> Deletion | None:
         refused = self._refused(removal.object)
         if refused is None:
-            self.bucket.put(removal.kept_as, self._content(removal.object.name).body)
-            self.deeds.append(Deed("copy", removal.kept_as, self._content(removal.object.name).body))
+            self.bucket.copy(removal.object.name, removal.kept_as)
+            self._did("copy", removal.kept_as, self._content(removal.object.name).body)
         return refused
 
     def _refused(self, listed: StoredObject) -> Deletion | None:
@@ -316,12 +327,12 @@ class MemoryStore:
             refused = self._refused(listed)
             if refused is not None:
                 return refused
-            self.deeds.append(Deed("delete", listed.name, self._content(listed.name).body))
+            self._did("remove", listed.name, self._content(listed.name).body)
             handle = self.bucket.delete(listed.name)
             return Deletion(listed, handle=handle if self.bucket.kind.keeps else None)
 
         try:
-            return self._ask("delete", listed.name, act)
+            return self._ask("remove", listed.name, act)
         except StorageError as error:
             return Deletion(listed, error=error.message, unknown=isinstance(error, LostError))
 
@@ -331,12 +342,12 @@ class MemoryStore:
         def act() -> Deletion:
             if listed.name not in self.bucket.objects:
                 return Deletion(listed, vanished=True)
-            self.deeds.append(Deed("move", listed.name, self._content(listed.name).body))
+            self._did("remove", listed.name, self._content(listed.name).body)
             self.bucket.move(listed.name, removal.kept_as)
             return Deletion(listed)
 
         try:
-            return self._ask("move", listed.name, act)
+            return self._ask("remove", listed.name, act)
         except StorageError as error:
             return Deletion(listed, error=error.message, unknown=isinstance(error, LostError))
 
@@ -352,8 +363,8 @@ class MemoryStore:
         if kept.way is WayBack.RENAME:
             self.bucket.move(kept.kept_as, name)
         else:
-            self.bucket.put(name, self.bucket.objects[kept.kept_as].body)
-        self.deeds.append(Deed("restore", name, self.bucket.objects[name].body))
+            self.bucket.copy(kept.kept_as, name)
+        self._did("restore", name, self.bucket.objects[name].body)
         return Outcome.RESTORED
 
     def _unhide(self, kept: Kept) -> Outcome:
@@ -363,7 +374,7 @@ class MemoryStore:
         for hidden in reversed(self.bucket.hidden.get(name, ())):
             if wanted in ((hidden.handle,) if kept.handle else (hidden.content.version,)):
                 self.bucket.unhide(name, hidden)
-                self.deeds.append(Deed("restore", name, hidden.content.body))
+                self._did("restore", name, hidden.content.body)
                 return Outcome.RESTORED
         return Outcome.MISSING
 

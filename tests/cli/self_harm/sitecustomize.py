@@ -1,0 +1,69 @@
+"""Loaded by a Python that starts with this folder on its PYTHONPATH: it sends itself a signal just before a deed.
+
+A deed is a change to the files below HARM_UNDER; to open one for writing is a deed once it is done, so that it leaves
+an empty file. HARM_AT is the number of the deed, HARM_SIGNAL the signal's name. HARM_REFRESH is how many seconds apart
+gc gives its signs of life, and its batches are of two.
+"""
+
+from __future__ import annotations
+
+import builtins
+import os
+import signal
+from collections.abc import Callable
+from datetime import timedelta
+from itertools import count
+from typing import Any
+
+UNDER = os.environ.get("HARM_UNDER", "")
+AT = int(os.environ.get("HARM_AT", "0"))
+numbers = count(1)
+
+
+def note(name: object) -> None:
+    """One deed; the signal, if it is this one's turn."""
+    if str(name).startswith(UNDER) and next(numbers) == AT:
+        os.kill(os.getpid(), signal.Signals[os.environ["HARM_SIGNAL"]])
+
+
+def noted(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function, as a deed."""
+
+    def deed(name: Any, *words: Any, **options: Any) -> Any:
+        note(name)
+        return function(name, *words, **options)
+
+    return deed
+
+
+def opened(open_: Callable[..., Any]) -> Callable[..., Any]:
+    """`open`, which is a deed when it has made a file."""
+
+    def deed(file: Any, mode: str = "r", *words: Any, **options: Any) -> Any:
+        made = open_(file, mode, *words, **options)
+        if mode == "wb":
+            note(file)
+        return made
+
+    return deed
+
+
+def harm() -> None:
+    for name in ("rename", "replace", "unlink", "link"):
+        setattr(os, name, noted(getattr(os, name)))
+    builtins.open = opened(builtins.open)
+
+
+def hurry() -> None:
+    """Small batches, and frequent signs of life where they are asked for."""
+    from xcomctl.ledger import lease
+    from xcomctl.operations import restoring
+    from xcomctl.operations.gc import sweep
+
+    sweep.BATCH = restoring.BATCH = 2
+    lease.REFRESH = timedelta(seconds=float(os.environ.get("HARM_REFRESH", lease.REFRESH.total_seconds())))
+
+
+hurry()
+if UNDER:
+    harm()
