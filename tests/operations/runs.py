@@ -41,7 +41,7 @@ BATCH = 2
 
 
 class Point(NamedTuple):
-    """A step of a run: its n-th of a kind. Queries are a kind, and requests about gc's own objects kinds of their own."""
+    """A step of a run: its n-th of a kind. Queries are a kind, and requests about gc's own objects others."""
 
     kind: str
     number: int
