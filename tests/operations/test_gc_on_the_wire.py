@@ -88,7 +88,7 @@ POINTS = {
         **{f"LIST {part}": (1,) for part in ("lease", "canary", "marks", "audit")},
         **{f"GET {part}": (1,) for part in ("claim", "lease", "versioning", "marks", "run")},
         "LIST base": (1, 2),
-        "HEAD canary": (1, 3),
+        "HEAD canary": (1, 2),
         "VERSIONS canary": (1,),
         "TIME": (1, 5, 7),
         "PUT lease": (1,),
@@ -96,19 +96,19 @@ POINTS = {
         "PUT run": (1, 2),
         "PUT claim": (1,),
         "PUT marks": (1,),
-        "POST delete": (1, 2, 5),
+        "POST delete": (-4, -1),
     },
     "heal": {
         "GET intent": (1,),
         "GET outcome": (1,),
         "HEAD object": (1, 2),
         "PUT object": (1,),
-        "POST delete": (4,),
+        "POST delete": (-2,),
         "VERSIONS object": (1,),
         "UNHIDE": (1,),
         "PUT returned": (1,),
     },
-    "empty": {"LIST trash": (1,), "POST delete": (4,), "PUT emptied": (1,)},
+    "empty": {"LIST trash": (1,), "POST delete": (-2,), "PUT emptied": (1,)},
     "restore": {
         "GET run": (1,),
         "PUT lease": (1,),
@@ -120,12 +120,18 @@ POINTS = {
         "VERSIONS object": (2,),
         "UNHIDE": (1,),
         "PUT returned": (1, 2),
-        "POST delete": (2,),
+        "POST delete": (-2,),
     },
 }
-"""Of each kind of request in each phase the ones that meet a fault, in the order of their coming."""
+"""Of each kind of request in each phase the ones that meet a fault, in the order of their coming; -1 is the last."""
 
-DEEDS = {"PUT intent": (1, 2), "PUT trash": (1, 3), "POST delete": (3, 4), "DELETE object": (1,), "PUT outcome": (1, 2)}
+DEEDS = {
+    "PUT intent": (1, 2),
+    "PUT trash": (1, 3),
+    "POST delete": (-3, -2),
+    "DELETE object": (1,),
+    "PUT outcome": (1, 2),
+}
 DEADLY = ("denied", "lost each time", "lost from here on")
 """What the sweep does for good meets all of these."""
 
@@ -184,9 +190,10 @@ class Wire:
         """What is wrong after one fault."""
         kinds = self.kinds(point.phase, point.way)
         numbers = [number for number, each in enumerate(kinds, 1) if each == point.kind]
-        assert len(numbers) >= point.nth, f"no {point} among {kinds}"
+        nth = point.nth - 1 if point.nth > 0 else point.nth
+        assert -len(numbers) <= nth < len(numbers), f"no {point} among {kinds}"
         with self.trial(point.way) as trial:
-            return list(disturbed(trial, PHASES[point.phase], BADS[point.bad], numbers[point.nth - 1]))
+            return list(disturbed(trial, PHASES[point.phase], BADS[point.bad], numbers[nth]))
 
 
 @pytest.fixture(scope="module")
@@ -211,8 +218,8 @@ def test_one_fault(wire: Wire, point: Point):
     [
         Point("sweep", "LIST base", 2, "cut", "trash"),
         Point("sweep", "PUT trash", 1, "lost each time", "trash"),
-        Point("sweep", "POST delete", 3, "done and silent each time", "trash"),
-        Point("sweep", "POST delete", 3, "lost", "versions"),
+        Point("sweep", "POST delete", -3, "done and silent each time", "trash"),
+        Point("sweep", "POST delete", -3, "lost", "versions"),
         Point("sweep", "PUT outcome", 1, "lost from here on", "versions"),
         Point("restore", "PUT object", 2, "lost each time", "trash"),
         Point("restore", "UNHIDE", 2, "lost", "versions"),
