@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -12,6 +11,7 @@ import pytest
 from tests import schemas
 from tests.lab import s3
 from tests.lab.database import Database, Databases
+from tests.lab.effort import LONG
 from tests.lab.folder import Folder
 from tests.lab.world import World
 
@@ -20,23 +20,17 @@ MATRIX = tuple(
 )
 STORES = ("file", "ministack", "seaweedfs")
 
-ATTACKS = (
-    "operations/test_gc_stateful.py",
-    "operations/test_gc_on_the_wire.py",
-    "cli/test_gc_killed.py",
-)
-"""Tests that let everything happen at every step of gc, for many minutes: XCOMCTL_TEST_LONG=1 runs them."""
-
-collect_ignore = [] if os.environ.get("XCOMCTL_TEST_LONG") else list(ATTACKS)
-
-
-def pytest_report_header() -> str:
-    return f"attacks left out, XCOMCTL_TEST_LONG=1 runs them: {', '.join(collect_ignore)}" if collect_ignore else ""
-
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "databases(*globs): what `database` and `world` are, e.g. 'sqlite-*', '*-3.3'")
     config.addinivalue_line("markers", "stores(*globs): what `store` is: file, ministack, seaweedfs")
+    config.addinivalue_line("markers", "long: takes many minutes, and is left out unless XCOMCTL_TEST_LONG=1")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    left_out = [] if LONG else [item for item in items if item.get_closest_marker("long")]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if item not in set(left_out)]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -6,7 +6,6 @@ By default the points are a fixed sample; with XCOMCTL_TEST_LONG=1 they are all 
 
 from __future__ import annotations
 
-import os
 import signal
 import time
 from collections.abc import Iterator, Mapping
@@ -20,6 +19,7 @@ from tests.cli.conftest import Result
 from tests.cli.killing import GC, Befalls, asking, release, running, wait_until
 from tests.lab import s3
 from tests.lab.database import Databases
+from tests.lab.effort import LONG
 from tests.lab.folder import Folder
 from tests.lab.proxy import Hold, HoldAfter, Rule
 from tests.lab.world import World
@@ -28,7 +28,6 @@ from tests.operations.wire import PHASES, Line, Stock, Trial, line, litter, lost
 from xcomctl.backend.storage.local import LocalStore
 from xcomctl.errors import ExitCode
 
-LONG = os.environ.get("XCOMCTL_TEST_LONG") == "1"
 Environment = Mapping[str, str]
 
 
@@ -147,7 +146,7 @@ class TestKilled:
             release(in_a_bucket, victim.hold)
         assert wrong(in_a_bucket, phase) == []
 
-    @pytest.mark.skipif(not LONG, reason="XCOMCTL_TEST_LONG=1 tries each request")
+    @pytest.mark.long
     @pytest.mark.parametrize("way", WAYS)
     @pytest.mark.parametrize("effect", EFFECTS)
     @pytest.mark.parametrize("phase", ["mark", "sweep", "restore"])

@@ -5,7 +5,6 @@ The code is gc's own, the rows are in a real database; time, processes and the b
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
@@ -19,6 +18,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from tests.lab.database import Databases
+from tests.lab.effort import LONG
 from tests.lab.memory import Bucket, Clock, Fault, Kind
 from tests.lab.world import World
 from tests.operations.life import BEGINNING, Life
@@ -26,8 +26,6 @@ from tests.operations.runs import RULES, Operator, Point, Run, Trouble
 from xcomctl.backend.reference import parse_base
 from xcomctl.model import WayBack
 from xcomctl.operations.gc import Gate, Rules
-
-LONG = os.environ.get("XCOMCTL_TEST_LONG") == "1"
 
 KINDS = tuple(
     Kind(way, version, condition)
@@ -304,4 +302,4 @@ def run_machine(machine: type[Machine], databases: Databases, **more: object) ->
 @pytest.mark.parametrize("label", ["sqlite-2.11", "sqlite-3.3", "sqlite-3.4"])
 def test_whatever_happens(databases: Databases, label: str) -> None:
     machine = type("Machine", (Machine,), {"schema": label})
-    run_machine(machine, databases, max_examples=25, stateful_step_count=40)
+    run_machine(machine, databases, max_examples=500 if LONG else 25, stateful_step_count=40)
