@@ -291,6 +291,29 @@ class TestOwnership:
         assert scene.urls() == set(live[:2])
         scene.world.sql("DROP TABLE log")
 
+    def test_a_copy_from_before(self, scene: Scene):
+        """Of another stage, or a forgotten backup: what has been pushed since looks like orphans, sooner or later."""
+        rules = replace(AT_ONCE, older_than=timedelta(days=7))
+        for url in (scene.push("d"), scene.leak("d", "run 0")):
+            scene.age(url, 8)
+        young = [scene.leak("d", f"run {number}") for number in range(1, 10)]
+        assert scene.plan(rules).refusals == ()
+        young.append(scene.leak("d", "run 10"))
+        account = refused(scene, Gate.STALE_DATABASE, rules)
+        assert account.plan.refusals[0].message.startswith("10 of the 10 newest objects are of runs that no database")
+        assert scene.urls() > set(young)
+
+    @pytest.mark.parametrize(("dag_id", "run_id", "more"), [("d", "r", 0), ("strange", "s", 0), ("d", "s", 2)])
+    def test_new_objects_without_rows_are_usual(self, scene: Scene, dag_id: str, run_id: str, more: int):
+        """Tasks that fail, or clean up after themselves; DAGs that are held anyway; many runs that were deleted."""
+        rules = replace(AT_ONCE, older_than=timedelta(days=7))
+        scene.age(scene.push("d"), 8)
+        for _ in range(11):
+            scene.leak(dag_id, run_id)
+        for _ in range(more):
+            scene.push("d")
+        assert scene.plan(rules).refusals == ()
+
     def test_the_newest_run_may_be_deleted(self, scene: Scene):
         scene.push("d", "run 0")
         scene.push("d", "run 1")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
+from heapq import nlargest
+from operator import itemgetter
 
 from xcomctl.backend.reference import Address, Location, parse_base
 from xcomctl.catalog import Catalog
@@ -18,6 +20,9 @@ CLOCK_TOLERANCE = timedelta(minutes=5)
 DANGLING_SHARE = 0.01
 DANGLING_COUNT = 10
 LOOKED_UP = 5
+NEWCOMERS = 1000
+NEWCOMERS_FEWEST = 10
+NEWCOMERS_SHARE = 0.9
 
 
 def refusals(plan: Plan, evidence: Evidence, scope: Scope, claimed: Claim | None) -> Iterator[Refusal]:
@@ -25,6 +30,7 @@ def refusals(plan: Plan, evidence: Evidence, scope: Scope, claimed: Claim | None
     yield from beforehand(scope, plan.claim, claimed)
     yield from _neighbours(scope, evidence)
     yield from _belonging(plan, evidence)
+    yield from _newcomers(plan, evidence, scope.catalogs)
     yield from _misfits(plan, evidence, scope)
     if not plan.rules.max_delete.allows(len(plan.deletable), plan.listed.count):
         message = f"{len(plan.deletable)} of {plan.listed.count} objects would go, more than {plan.rules.max_delete}"
@@ -129,6 +135,23 @@ def _belonging(plan: Plan, evidence: Evidence) -> Iterator[Refusal]:
     elif (candidates or evidence.misfits.dangling) and not alive:
         message = f"{plan.references} references and {listed} objects, and none belong together"
         yield Refusal(Gate.NO_OVERLAP, f"{message}: wrong base or database, or a volume that is not mounted?")
+
+
+def _newcomers(plan: Plan, evidence: Evidence, catalogs: Sequence[Catalog]) -> Iterator[Refusal]:
+    """The newest objects, if tasks made them in runs that no database knows: an old copy lacks the rows of others too.
+
+    Objects of unknown DAGs say nothing about that, and are held anyway.
+    """
+    since = evidence.listing.started_at - plan.rules.older_than
+    young = ((found.modified_at, p) for found, p in evidence.listing.objects if p and found.modified_at > since)
+    newest = [p for _, p in nlargest(NEWCOMERS, young, key=itemgetter(0))]
+    dags = {dag_id for catalog in catalogs for dag_id in catalog.known_dags({p.dag_id for p in newest})}
+    runs = [(p.dag_id, p.run_id) for p in newest if p.dag_id in dags]
+    known = {run for catalog in catalogs for run in catalog.known_runs(set(runs))}
+    strange = [run for run in runs if run not in known]
+    if len(strange) >= NEWCOMERS_FEWEST and len(strange) > NEWCOMERS_SHARE * len(runs):
+        message = f"{len(strange)} of the {len(runs)} newest objects are of runs that no database knows"
+        yield Refusal(Gate.STALE_DATABASE, f"{message}, {'/'.join(strange[0])} for one: is it a copy from before?")
 
 
 def _misfits(plan: Plan, evidence: Evidence, scope: Scope) -> Iterator[Refusal]:

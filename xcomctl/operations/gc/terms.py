@@ -31,6 +31,7 @@ class Gate(str, Enum):
     CLOCK = "clock"
     FOREIGN_CLAIM = "foreign-claim"
     RESTORED_DATABASE = "restored-database"
+    STALE_DATABASE = "stale-database"
     STATE_STORE_OVERLAP = "state-store-overlap"
     EMPTY_ROOTS = "empty-roots"
     NO_OVERLAP = "no-overlap"
