@@ -66,6 +66,17 @@ class Upload(NamedTuple):
     attempt: UUID | None
 
 
+class Progress(NamedTuple):
+    """The newest run, and the newest log entry."""
+
+    run: int
+    log: int
+
+    def is_behind(self, earlier: Progress) -> bool:
+        """Whether both tell that this was before."""
+        return self.run < earlier.run and self.log < earlier.log
+
+
 class Backup(NamedTuple):
     """A copy of the database."""
 
@@ -89,6 +100,7 @@ class Life:
     A deed takes a `pick` among what there is and a `choice` of how it goes. `bodies` are what was written under a name,
     `purged` the names that Airflow itself has deleted, `last_referred` tells when each last had a row; `revived` have
     rows again since a backup was put back, and `removed` tells when the run began by which gc took an object away.
+    `claimed` is how far the database had come at the last run of gc that took note of it.
     """
 
     def __init__(self, world: World, bucket: Bucket, base: Address, *, slow_uploads: bool) -> None:
@@ -98,6 +110,8 @@ class Life:
         self.last_referred: dict[str, datetime] = {}
         self.revived: set[str] = set()
         self.revived_meanwhile: set[str] = set()
+        self.revived_unnoticed: set[str] = set()
+        self.claimed: Progress | None = None
         self.removed: dict[str, datetime] = {}
         self.runs_at_work = 0
         self.is_set_back = False
@@ -249,7 +263,10 @@ class Life:
         self._busy()
 
     def put_back(self, pick: int, choice: int) -> None:
-        """Put the database back to how it was at a backup. gc is run again before it has come as far as it was."""
+        """Put the database back to how it was at a backup. gc is run again before it has come as far as it was.
+
+        Nobody notices where it had not come as far then: two backups were put back, the newer one after the older.
+        """
         if not self._backups:
             return
         before = set(self.referred())
@@ -260,6 +277,8 @@ class Life:
         self.set_backs += 1
         if self.runs_at_work:
             self.revived_meanwhile |= back
+        if self.claimed is None or not self.progress.is_behind(self.claimed):
+            self.revived_unnoticed |= back
 
     def wait(self, pick: int, choice: int) -> None:
         """Time passes, and with it comes what was to come."""
@@ -291,7 +310,18 @@ class Life:
         if not self.runs_at_work:
             self.revived_meanwhile.clear()
 
+    def noticed(self) -> None:
+        """A run of gc has seen all that came back."""
+        self.is_set_back = False
+        self.revived_unnoticed.clear()
+
     # What is so
+
+    @property
+    def progress(self) -> Progress:
+        """How far the database has come."""
+        counts = (self._rows.execute(f"SELECT max(id) FROM {table}").fetchone()[0] for table in ("dag_run", "log"))
+        return Progress(*counts)
 
     @property
     def folder(self) -> str:

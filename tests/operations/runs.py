@@ -16,13 +16,14 @@ from sqlalchemy import event
 from sqlalchemy.exc import OperationalError
 
 from tests.lab.memory import Bucket, Crash, Deed, Fault, MemoryStore, is_gone
-from tests.operations.life import READING, Life
+from tests.operations.life import READING, Life, Progress
 from xcomctl import catalog as catalogs
 from xcomctl.backend.reference import OWN_FOLDER
 from xcomctl.catalog import Catalog, open_catalog
 from xcomctl.errors import XcomctlError
 from xcomctl.ledger import Control, control_folder, lease
 from xcomctl.ledger.audit import TRASH
+from xcomctl.ledger.claim import NAME as CLAIM
 from xcomctl.model import Deletion, Outcome
 from xcomctl.operations import restoring
 from xcomctl.operations.gc import Account, Gate, Limit, Pace, Rules, Scope, collecting, collection, sweep
@@ -118,10 +119,9 @@ class Run:
 class Operator:
     """Whoever runs gc and restore over one `Life`. After each run what it says is compared with what it did."""
 
-    def __init__(self, life: Life, rules: Rules = RULES, *, with_readers: bool = True) -> None:
+    def __init__(self, life: Life, rules: Rules = RULES) -> None:
         self.life = life
         self.rules = rules
-        self.with_readers = with_readers
         self.control = control_folder(life.base, None)
         self.must_allow = False
         self.back_at: dict[str, datetime] = {}
@@ -155,7 +155,8 @@ class Operator:
             gates = {refusal.gate for refusal in run.account.plan.refusals}
             self.must_allow |= Gate.RESTORED_DATABASE in gates
             if run.is_done and not dry_run and set_backs == self.life.set_backs:
-                self.must_allow = self.life.is_set_back = False
+                self.must_allow = False
+                self.life.noticed()
         return run
 
     def _collect(self, bucket: Bucket, troubles: Sequence[Trouble], batches: int | None, dry_run: bool) -> Run:
@@ -237,6 +238,9 @@ class Operator:
 
     def _note(self, run: Run) -> None:
         """Remember what went and what came back. What came back goes only after two sightings more."""
+        if run.account is not None and run.deeds("write", below=f"{self.control}{CLAIM}"):
+            (epoch,) = run.account.plan.claim.epochs
+            self.life.claimed = Progress(epoch.newest_run or 0, epoch.newest_log or 0)
         for deed in run.store.deeds:
             if deed.verb == "restore":
                 self.back_at[deed.name] = self.life.clock.now
@@ -247,11 +251,9 @@ class Operator:
     def _require_waited(self, deed: Deed) -> None:
         """Whoever read its row has opened it, and who brought it back has seen it for two sightings."""
         life, forever = self.life, timedelta(days=9999)
-        if not self.with_readers:
-            return
         waited = deed.at - self.back_at.get(deed.name, deed.at - forever)
         assert waited >= self.rules.confirm_after, f"{deed.name} was brought back {waited} ago"
-        if deed.name not in life.revived_meanwhile:
+        if deed.name not in life.revived_meanwhile | life.revived_unnoticed:
             unread = deed.at - life.last_referred.get(deed.name, deed.at - forever)
             assert unread >= READING, f"whoever read the row of {deed.name} {unread} ago does not find it"
 
