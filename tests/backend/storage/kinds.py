@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 from typing import Protocol
 
 import botocore
 import pytest
 
 from tests.lab import gcs, s3
+from tests.lab.folder import Folder
 from xcomctl.backend.reference import OWN_FOLDER, Address, parse_base
 from xcomctl.backend.storage import Store, open_store
 from xcomctl.model import Deletion, Kept, Outcome, Removal, Return, StoredObject, WayBack
@@ -167,6 +170,23 @@ class KeepingGCS(Lab):
 
     def lose_what_is_kept(self) -> None:
         self.bucket.server.kept(self.bucket.name).clear()
+
+
+@contextmanager
+def fresh_lab(kind: str, folder: Path, server: Callable[[str], s3.S3Server]) -> Iterator[Lab]:
+    """A store with nothing in it, of one of `KINDS`; `server` gives the S3 servers by their names."""
+    place, _, way = kind.partition("-")
+    if place == "file":
+        store = Folder(folder / "store")
+        store.path.mkdir()
+        yield Lab(store)
+    elif place == "gcs":
+        soft_delete = KEEP if way == "soft-delete" else 0 * KEEP
+        with gcs.GCSServer("lab", page_size=3, versioning=way == "versions", soft_delete=soft_delete) as fake:
+            yield Lab(gcs.Bucket(fake, "lab")) if way == "trash" else KeepingGCS(gcs.Bucket(fake, "lab"))
+    else:
+        bucket = s3.bucket(server(place))
+        yield VersionedS3(bucket) if way == "versions" else Lab(bucket)
 
 
 def require_conditions(lab: Lab) -> None:
