@@ -74,6 +74,16 @@ def test_an_object_that_is_there_now_is_never_written_over(lab: Lab) -> None:
     assert b"d/x" in lab.kept_bytes(), "it can still come back when that one is gone"
 
 
+@pytest.mark.parametrize("lab", ["file-rename", "ministack-trash", "gcs-trash"], indirect=True)
+def test_a_copy_that_somebody_has_changed_does_not_come_back(lab: Lab) -> None:
+    deletions = lab.remove(lab.put("d/x").values())
+    (copy,) = lab.copies()
+    lab.raw.put(copy, b"other bytes")
+    returned = lab.bring_back(deletions.values())["d/x"]
+    assert (returned.outcome, returned.message) == (Outcome.FAILED, "what was kept of it has been changed since")
+    assert lab.keys() == set() and lab.copies() == {copy}
+
+
 def test_nothing_comes_back_twice(lab: Lab) -> None:
     deletions = lab.remove(lab.put("d/x").values())
     outcomes = [lab.bring_back(deletions.values())["d/x"].outcome for _ in range(2)]

@@ -262,6 +262,9 @@ class GCSStore:
         name = kept.object.name
         generation = kept.handle or kept.object.version
         if kept.way is WayBack.TRASH:
+            found = await self._look(kept.kept_as)
+            if found is not None and found.size_bytes != kept.object.size_bytes:
+                raise StorageError("what was kept of it has been changed since")
             await self._rewrite("restore", kept.kept_as, name, {"ifGenerationMatch": NO_OBJECT})
         elif kept.way is WayBack.VERSIONS:
             query = {"sourceGeneration": generation, "ifGenerationMatch": NO_OBJECT}

@@ -37,11 +37,7 @@ class LocalStore:
     def objects(self, prefix: str) -> Iterator[StoredObject]:
         """Every regular file below the folder `prefix`, an absolute path ending in a slash."""
         folder = prefix.rstrip("/") or "/"
-        if not os.path.isdir(folder):
-            raise NoFolderError(
-                f"folder {folder} does not exist",
-                hint="check the base path, and that the volume is mounted in this container",
-            )
+        _require_folder(folder)
         folders = [folder]
         while folders:
             yield from self._scan(folders.pop(), folders)
@@ -153,8 +149,11 @@ class LocalStore:
         name = kept.object.name
         if os.path.lexists(name):
             return Outcome.OCCUPIED
-        if self.stat(kept.kept_as) is None:
+        found = self.stat(kept.kept_as)
+        if found is None:
             return Outcome.MISSING
+        if found.version != kept.object.version:
+            raise StorageError("what was kept of it has been changed since")
         os.makedirs(os.path.dirname(name), exist_ok=True)
         try:
             _move_to_nothing(kept.kept_as, name)
@@ -162,6 +161,20 @@ class LocalStore:
             return Outcome.OCCUPIED
         _prune(os.path.dirname(kept.kept_as))
         return Outcome.RESTORED
+
+
+def _require_folder(folder: str) -> None:
+    try:
+        if stat.S_ISDIR(os.stat(folder).st_mode):
+            return
+    except (FileNotFoundError, NotADirectoryError):
+        raise NoFolderError(
+            f"folder {folder} does not exist",
+            hint="check the base path, and that the volume is mounted in this container",
+        ) from None
+    except OSError as error:
+        raise _refused("list", folder, error) from error
+    raise StorageError(f"{folder} is not a folder", hint="check the base path and --control")
 
 
 def _in_folder(folder: str, make: Callable[[], T]) -> T:

@@ -232,17 +232,20 @@ class S3Store:
     def _unhide(self, kept: Kept) -> Return:
         """Delete the marker of this very removal, if it is what hides the object now, and any that it covers.
 
-        It covers others where its first answer was lost and the store was asked again without condition.
+        It covers others where its first answer was lost and the store was asked again without condition. What somebody
+        else has deleted since, once more or after writing it again, comes back as a copy: their markers stay.
         """
         versions = self._versions(kept.object.name)
         markers = list(takewhile(_is_marker, versions))
+        hidden = versions[len(markers) :]
         if versions and not markers:
             return Return(kept, Outcome.OCCUPIED)
-        hidden = versions[len(markers) :]
-        if not hidden or hidden[0]["ETag"] != kept.object.version:
+        removed = next((each for each in hidden if each.get("ETag") == kept.object.version), None)
+        if removed is None:
             return Return(kept, Outcome.MISSING, "the version that was removed is not there any more")
-        if (kept.handle is None and len(markers) > 1) or kept.handle not in (None, markers[0]["VersionId"]):
-            return Return(kept, Outcome.FAILED, "it was deleted once more, by somebody else")
+        own = markers[0]["VersionId"] == kept.handle or (kept.handle is None and len(markers) == 1)
+        if not own or removed is not hidden[0]:
+            return self._copied_back(kept, {"Key": kept.object.name, "VersionId": removed["VersionId"]})
         for marker in markers:
             key = {"Key": kept.object.name, "VersionId": marker["VersionId"]}
             self._call("restore", kept.object.name, "delete_object", **key)
@@ -251,9 +254,18 @@ class S3Store:
     def _copy_back(self, kept: Kept) -> Return:
         if self.stat(kept.object.name) is not None:
             return Return(kept, Outcome.OCCUPIED)
-        source = {"Bucket": self._bucket, "Key": kept.kept_as}
+        found = self.stat(kept.kept_as)
+        if found is None:
+            return Return(kept, Outcome.MISSING)
+        if found.size_bytes != kept.object.size_bytes:
+            return Return(kept, Outcome.FAILED, "what was kept of it has been changed since")
+        return self._copied_back(kept, {"Key": kept.kept_as})
+
+    def _copied_back(self, kept: Kept, source: Mapping[str, str]) -> Return:
+        """A copy to where no object is."""
         condition = {"IfNoneMatch": "*"} if self._knows("CopyObject", "IfNoneMatch") else {}
-        self._call("restore", kept.object.name, "copy_object", Key=kept.object.name, CopySource=source, **condition)
+        place = {"Key": kept.object.name, "CopySource": {"Bucket": self._bucket, **source}}
+        self._call("restore", kept.object.name, "copy_object", **place, **condition)
         return Return(kept, Outcome.RESTORED)
 
     def _delete(self, objects: Sequence[StoredObject]) -> Iterator[Deletion]:
