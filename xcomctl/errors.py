@@ -69,6 +69,10 @@ class NoFolderError(StorageError):
     """A folder of local files is not there. Buckets have no folders, so there an empty listing says the same."""
 
 
+class BrokenStateError(StorageError):
+    """One of gc's own objects is not what a run wrote."""
+
+
 class LockedError(XcomctlError):
     """Another run holds the lease, or has taken this run's away before it changed anything."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
@@ -11,10 +12,10 @@ from xcomctl.backend.reference import parse_base
 from xcomctl.backend.storage.local import LocalStore
 from xcomctl.errors import StorageError, UsageError
 from xcomctl.ledger import Control, Mark, control_folder
-from xcomctl.ledger.audit import record_of, records, removed_by, write_run
+from xcomctl.ledger.audit import Batch, record_of, records, removed_by, write_intent, write_run
 from xcomctl.ledger.claim import Claim, read_claim, write_claim
 from xcomctl.ledger.marks import read_marks, write_marks
-from xcomctl.model import Epoch
+from xcomctl.model import Epoch, Removal, StoredObject, WayBack
 
 NOW = datetime(2026, 2, 3, tzinfo=timezone.utc)
 
@@ -82,7 +83,26 @@ def test_marks_are_those_of_the_newest_file(control: Control):
     assert len(control.listed("marks/")) == 2
 
 
-@pytest.mark.parametrize("broken", [b"", b"{}", b"\x1f\x8b", b"not gzip"])
+@pytest.mark.parametrize("stray", ["zzz", "99999999-x.txt", ".hidden", "1-short.jsonl.gz"])
+def test_strangers_among_the_marks_are_nobodys_business(control: Control, stray: str):
+    control.write(f"marks/{stray}", b"not ours")
+    for number in range(4):
+        write_marks(control, "base", f"op{number}", [Mark(f"{number}", "v", NOW, NOW)])
+        assert set(read_marks(control, "base")) == {f"{number}"}
+    assert control.read(f"marks/{stray}") == b"not ours"
+
+
+def test_the_newest_marks_are_those_of_the_greatest_number(control: Control):
+    """Whatever it is written like."""
+    control.write("marks/99999999-op.jsonl.gz", gzip.compress(b'{"base": "base"}\n'))
+    for number in range(3):
+        write_marks(control, "base", f"op{number}", [Mark(f"{number}", "v", NOW, NOW)])
+        assert set(read_marks(control, "base")) == {f"{number}"}
+
+
+@pytest.mark.parametrize(
+    "broken", [b"", b"{}", b"\x1f\x8b", b"not gzip", gzip.compress(b"null", mtime=0), gzip.compress(b"[]\n{}", mtime=0)]
+)
 def test_marks_that_nobody_wrote_are_none(control: Control, broken: bytes):
     write_marks(control, "b", "operation", [Mark("x", None, NOW, NOW)])
     (file,) = control.listed("marks/")
@@ -105,6 +125,21 @@ def test_a_claim_that_cannot_be_read_is_an_error(control: Control, broken: bytes
         read_claim(control)
 
 
+@pytest.mark.parametrize("broken", [None, b"", b"{", b"[]", b'{"started_at": 1}'])
+def test_what_a_run_removed_is_known_though_its_record_is_lost(control: Control, broken: bytes | None):
+    """It counts as kept since the time that its name tells."""
+    operation_id = "20260203T040506Z-0123abcd"
+    removal = Removal(StoredObject("b/d/r/t/x", 1, NOW, "v"), f"{control.folder}trash/{operation_id}/000001/0000")
+    write_intent(control, Batch(operation_id, 1, (removal,), {}), WayBack.TRASH)
+    if broken is not None:
+        control.write(f"audit/{operation_id}/run.json", broken)
+    for record in (record_of(control, operation_id), *records(control)):
+        assert (record.status, record.started_at.isoformat()) == ("unknown", "2026-02-03T04:05:06+00:00")
+        assert [removed.kept.object for removed in removed_by(control, record)] == [removal.object]
+    control.write("audit/whoever/000001.intent.jsonl", b"")
+    assert record_of(control, "whoever").started_at.year == 9999
+
+
 def test_an_audit_that_names_something_outside_the_trash_is_not_believed(control: Control):
     """Somebody who may write there could have gc delete, or bring in, whatever they name."""
     write_run(control, "op", {"started_at": NOW})
@@ -125,9 +160,11 @@ def test_an_audit_that_names_something_outside_the_trash_is_not_believed(control
         ((4, 9, 9), (5, 1, 1), True),
         ((None, 1, 9), (None, 2, 8), False),
         ((None, 1, 7), (None, 2, 8), True),
+        ((None, 9, 7), (None, 2, 8), True),
+        ((None, 9, None), (None, 2, 8), False),
         ((None, 1, None), (None, 2, None), False),
         ((None, None, None), (None, 2, 3), True),
     ],
 )
-def test_a_database_is_behind_when_nothing_of_it_went_on(now, before, behind: bool):
+def test_a_database_is_behind_when_its_log_or_all_of_it_is(now, before, behind: bool):
     assert Epoch("db", *now).is_behind(Epoch("db", *before)) is behind

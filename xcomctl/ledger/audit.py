@@ -9,15 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timezone
 from typing import Any
 
-from xcomctl.errors import NotFoundError
+from xcomctl.errors import BrokenStateError, NotFoundError
 from xcomctl.ledger.control import Control, Facts
 from xcomctl.model import Deletion, Kept, Outcome, Removal, Return, StoredObject, WayBack
 
 FOLDER = "audit/"
 TRASH = "trash/"
+LOST = {"status": "unknown"}
+"""The report of a run whose record cannot be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,15 +161,29 @@ def _settled(control: Control, record: Record) -> dict[str, str]:
 
 
 def _record(control: Control, operation_id: str, files: Sequence[str]) -> Record | None:
-    name = f"{FOLDER}{operation_id}/run.json"
-    facts = control.read_facts(name) if files else None
-    if facts is None:
+    facts = _facts(control, f"{FOLDER}{operation_id}/run.json") if files else None
+    if facts is None and not any(name.endswith(".intent.jsonl") for name in files):
         return None
+    return Record(operation_id, facts or {"started_at": _started_at(operation_id), "report": LOST}, tuple(files))
+
+
+def _facts(control: Control, name: str) -> Facts | None:
+    """What a run says of itself; None where that is lost, which what it removed must not be."""
     try:
-        datetime.fromisoformat(facts["started_at"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise control.broken(name, "no record of a run") from error
-    return Record(operation_id, facts, tuple(files))
+        facts = control.read_facts(name)
+        datetime.fromisoformat((facts or {})["started_at"])
+    except (BrokenStateError, KeyError, TypeError, ValueError):
+        return None
+    return facts
+
+
+def _started_at(operation_id: str) -> str:
+    """When an operation began, by its name. One that tells no time counts as new: nothing of it is let go of."""
+    try:
+        told = datetime.strptime(operation_id.partition("-")[0], "%Y%m%dT%H%M%SZ")
+    except ValueError:
+        return datetime.max.replace(tzinfo=timezone.utc).isoformat()
+    return told.replace(tzinfo=timezone.utc).isoformat()
 
 
 def _intent(removal: Removal, way: WayBack, causes: Mapping[str, str]) -> Facts:

@@ -12,10 +12,8 @@ from datetime import datetime
 
 from xcomctl.backend.storage import Store
 from xcomctl.errors import StorageError
-from xcomctl.ledger.control import Control
+from xcomctl.ledger.control import CLAIM, Control
 from xcomctl.model import Epoch
-
-NAME = "claim.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +44,13 @@ class Claim:
 
 def read_claim(control: Control) -> Claim | None:
     """The claim on this base path, if any run has made one. Raises `StorageError` when it cannot be read."""
-    facts = control.read_facts(NAME)
+    facts = control.read_facts(CLAIM)
     if facts is None:
         return None
     try:
         return Claim(str(facts["base"]), tuple(Epoch(**epoch) for epoch in facts["epochs"]))
     except (KeyError, TypeError) as error:
-        raise control.broken(NAME, f"no claim ({error})") from error
+        raise control.broken(CLAIM, f"no claim ({error})") from error
 
 
 def claimed_base(store: Store, name: str) -> str | None:
@@ -68,4 +66,4 @@ def claimed_base(store: Store, name: str) -> str | None:
 def write_claim(control: Control, claim: Claim, now: datetime) -> None:
     """Claim a base path for these databases."""
     epochs = [asdict(epoch) for epoch in claim.epochs]
-    control.write_facts(NAME, {"schema": 1, "base": claim.base, "epochs": epochs, "claimed_at": now})
+    control.write_facts(CLAIM, {"schema": 1, "base": claim.base, "epochs": epochs, "claimed_at": now})

@@ -12,10 +12,14 @@ from typing import Any
 
 from xcomctl.backend.reference import OWN_FOLDER, Address, Location, parse_base
 from xcomctl.backend.storage import HALF_WRITTEN, Store
-from xcomctl.errors import NoFolderError, StorageError, UsageError
+from xcomctl.errors import BrokenStateError, NoFolderError, StorageError, UsageError
 from xcomctl.model import StoredObject
 
 Facts = Mapping[str, Any]
+
+CLAIM = "claim.json"
+ELSEWHERE = "elsewhere.json"
+"""In the default folder: which other one `--control` has named."""
 
 
 def control_folder(base: Address, named: str | None) -> str:
@@ -72,6 +76,45 @@ def _require_same_store(base: Address, control: Address, named: str) -> None:
             f"--control {named} is in another store than the base path {base.text}",
             hint="objects come back from a copy or a rename, which needs the same bucket or file system",
         )
+
+
+def followed(store: Store, base: Address, folder: str) -> Control:
+    """The control folder, or where the default one says that it is: nobody has to name it twice.
+
+    Raises `BrokenStateError` for what says so unreadably.
+    """
+    control = Control(store, folder)
+    if folder != control_folder(base, None):
+        return control
+    elsewhere = _elsewhere(control)
+    return control if elsewhere is None else Control(store, elsewhere)
+
+
+def state_elsewhere(control: Control, base: Address) -> str | None:
+    """Where gc kept its state for this base path until now, if that is another folder."""
+    usual = Control(control.store, control_folder(base, None))
+    if usual.folder == control.folder:
+        return None
+    said = _elsewhere(usual) or (usual.folder if usual.read(CLAIM) is not None else None)
+    return said if said != control.folder else None
+
+
+def lead_here(control: Control, base: Address) -> None:
+    """Let the default folder say where the state is. Where it cannot be written, nobody keeps state there either."""
+    usual = Control(control.store, control_folder(base, None))
+    if usual.folder != control.folder:
+        with suppress(StorageError):
+            usual.write_facts(ELSEWHERE, {"control": control.folder})
+
+
+def _elsewhere(usual: Control) -> str | None:
+    facts = usual.read_facts(ELSEWHERE)
+    if facts is None:
+        return None
+    folder = facts.get("control")
+    if not isinstance(folder, str) or not folder.endswith("/"):
+        raise usual.broken(ELSEWHERE, "no folder")
+    return folder
 
 
 class Control:
@@ -139,18 +182,21 @@ class Control:
             return
         try:
             text = gzip.decompress(data) if name.endswith(".gz") else data
-            yield from [json.loads(line) for line in text.splitlines()]
+            lines = [json.loads(line) for line in text.splitlines()]
         except (ValueError, OSError, EOFError) as error:
             raise self.broken(name, error) from error
+        if not all(isinstance(line, dict) for line in lines):
+            raise self.broken(name, "not a JSON object a line")
+        yield from lines
 
     def write_lines(self, name: str, lines: Iterable[Facts]) -> None:
         """Write one JSON object a line, compressed where the name ends in `.gz`."""
         text = b"".join(json.dumps(line, default=str).encode() + b"\n" for line in lines)
         self.write(name, gzip.compress(text, 6, mtime=0) if name.endswith(".gz") else text)
 
-    def broken(self, name: str, reason: object) -> StorageError:
+    def broken(self, name: str, reason: object) -> BrokenStateError:
         """The error for an object of this folder that is not what a run wrote."""
-        return StorageError(
+        return BrokenStateError(
             f"gc's own object {self.folder}{name} cannot be read: {reason}",
             hint="somebody has changed it; move it away, and gc starts that part anew",
         )

@@ -71,11 +71,14 @@ class Lease:
 
     def keep(self) -> None:
         """Give a sign of life when one is due. Raises `LockedError` when another run has taken over."""
-        if max(now - self.signed[name] for name, now in _clocks().items()) < REFRESH.total_seconds():
-            return
+        if max(now - self.signed[name] for name, now in _clocks().items()) >= REFRESH.total_seconds():
+            self.require()
+            self._sign()
+
+    def require(self) -> None:
+        """Look whether it is still held. Raises `LockedError` when another run has taken over."""
         if self.control.read(self.mine.name) is None:
             raise LockedError("the lease was lost: this run gave no sign of life for too long", hint="run it again")
-        self._sign()
 
     def _sign(self) -> None:
         """Write, and look: in this order."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,6 +12,7 @@ from xcomctl.ledger.control import Control, Facts
 
 FOLDER = "marks/"
 FILES_KEPT = 2
+_NAME = re.compile(rf"{FOLDER}(\d{{8,18}})-[^/]+\.jsonl\.gz")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +33,11 @@ def read_marks(control: Control, base: str) -> Mapping[str, Mark]:
 
     A file that cannot be read counts as none: the sightings start anew, and nothing is deleted sooner for it.
     """
-    files = control.listed(FOLDER)
+    files = _files(control)
     if not files:
         return {}
     try:
-        header, *lines = control.read_lines(control.name_of(files[-1]))
+        header, *lines = control.read_lines(files[max(files)])
         if header.get("base") != base:
             return {}
         return {mark.name: mark for mark in map(_mark, lines)}
@@ -45,12 +47,18 @@ def read_marks(control: Control, base: str) -> Mapping[str, Mark]:
 
 def write_marks(control: Control, base: str, operation_id: str, marks: Collection[Mark]) -> None:
     """Let these be the marks from now on."""
-    files = [control.name_of(each) for each in control.listed(FOLDER)]
-    number = int(files[-1].removeprefix(FOLDER).partition("-")[0]) + 1 if files else 1
+    files = _files(control)
+    number = max(files, default=0) + 1
     header = {"schema": 1, "base": base, "operation_id": operation_id}
     lines: list[Facts] = [header, *map(_line, marks)]
     control.write_lines(f"{FOLDER}{number:08}-{operation_id}.jsonl.gz", lines)
-    control.discard(files[: 1 - FILES_KEPT])
+    control.discard([files[each] for each in sorted(files)[: 1 - FILES_KEPT]])
+
+
+def _files(control: Control) -> dict[int, str]:
+    """The files of marks by their numbers; whatever else lies there is nobody's business."""
+    names = [control.name_of(each) for each in control.listed(FOLDER)]
+    return {int(matched[1]): name for name in names if (matched := _NAME.fullmatch(name))}
 
 
 def _line(mark: Mark) -> dict[str, str | None]:

@@ -10,6 +10,7 @@ from xcomctl.backend.reference import Address, parse_base
 from xcomctl.backend.storage import Store
 from xcomctl.catalog import Catalog
 from xcomctl.ledger import Control
+from xcomctl.ledger.control import followed
 from xcomctl.operations.deployment import Deployment
 
 
@@ -44,4 +45,5 @@ def scope_of(deployment: Deployment, state_store_path: str | None = None) -> Sco
     """The scope of a deployment. Raises `MetadataError` when it has no base path."""
     base, store = deployment.required_base(), deployment.base_store()
     states = parse_base(state_store_path) if state_store_path else None
-    return Scope(deployment.catalogs, store, base, Control(store, deployment.control or ""), states)
+    control = followed(store, base, deployment.control or "")
+    return Scope(deployment.catalogs, store, base, control, states)

@@ -23,6 +23,7 @@ from xcomctl.ledger.audit import (
     write_run,
 )
 from xcomctl.ledger.claim import read_claim, write_claim
+from xcomctl.ledger.control import lead_here
 from xcomctl.ledger.marks import write_marks
 from xcomctl.model import Deletion
 from xcomctl.operations.gc.account import Account
@@ -56,6 +57,7 @@ def _steps(account: Account, scope: Scope, lease: Lease, pace: Pace) -> Iterator
     _write_down(account, scope)
     if not plan.rules.single_pass or is_restored(read_claim(control), plan.claim):
         write_marks(control, plan.claim.base, account.operation_id, plan.marks)
+    lead_here(control, plan.base)
     write_claim(control, plan.claim, plan.seen_at)  # after the marks: it says that they are of these databases
     _heal(account, scope)
     _empty_trash(account, scope)
@@ -63,6 +65,7 @@ def _steps(account: Account, scope: Scope, lease: Lease, pace: Pace) -> Iterator
         account.stopped = pace()
         if account.stopped is not None:
             return
+        lease.require()
         lease.keep()
         for outcome in _sweep(account, scope, number, plan.deletable[start : start + BATCH]):
             account.enter(outcome)
