@@ -157,8 +157,8 @@ class Return:
 class Epoch:
     """Which database this is, and how far it has come. A number is None where it is not told.
 
-    `position` is PostgreSQL's place in its log, which only grows. Elsewhere the newest run and log entry tell: one of
-    them may go back because it was deleted, not both.
+    `position` is PostgreSQL's place in its log, which only grows. Elsewhere the newest run and log entry tell: a run
+    may be deleted, and all of the log, but not the newest of the log alone.
     """
 
     database: str
@@ -169,6 +169,8 @@ class Epoch:
     def is_behind(self, earlier: Epoch) -> bool:
         """Whether this was seen before `earlier`, though later: the database was put back."""
         if self.position is not None and earlier.position is not None and self.position < earlier.position:
+            return True
+        if self.newest_log is not None and earlier.newest_log is not None and self.newest_log < earlier.newest_log:
             return True
         pairs = ((self.newest_run, earlier.newest_run), (self.newest_log, earlier.newest_log))
         return all(before is not None and (now or 0) < before for now, before in pairs)

@@ -240,6 +240,23 @@ def test_a_limit_that_is_none(cli: Run, leaky: Scene, most):
     )
 
 
+@pytest.mark.parametrize("words", [("--keep-trash", "23h"), ("--keep-trash", "0s")])
+def test_the_trash_has_a_floor(cli: Run, leaky: Scene, words):
+    refused = cli("gc", "--yes", *place(leaky), *words)
+    assert refused.code == 2 and "below the floor of 24h" in refused.err
+    assert cli("gc", "--yes", *place(leaky), *words, "--unsafe-windows").code == 0
+
+
+@pytest.mark.parametrize("option", ["--dag-id", "--exclude-dag-id"])
+def test_a_list_is_not_one_dag(cli: Run, leaky: Scene, option: str):
+    refused = cli("gc", "--yes", *place(leaky), option, "a,b")
+    assert refused.code == 2 and "repeat the flag" in refused.err
+
+
+def test_one_question_at_a_time(cli: Run, leaky: Scene):
+    assert cli("gc", "--history", "--explain", "x", *place(leaky)).code == 2
+
+
 def test_a_refusal_is_5_with_a_report_and_is_lifted_by_its_name(cli: Run, leaky: Scene):
     leaky.world.sql("UPDATE alembic_version SET version_num = 'abc'")
     before = everything(leaky)
@@ -261,8 +278,8 @@ def test_a_refusal_is_5_with_a_report_and_is_lifted_by_its_name(cli: Run, leaky:
 def test_an_unknown_gate_is_told_the_known_ones(cli: Run):
     gates = (
         "unknown-table, unknown-head, missing-table, hidden-rows, replica, clock, foreign-claim, restored-database, "
-        "state-store-overlap, empty-roots, no-overlap, dangling, two-spellings, ambiguous, incomplete-listing, "
-        "canary, max-delete, store-kind"
+        "stale-database, state-store-overlap, empty-roots, no-overlap, dangling, two-spellings, ambiguous, "
+        "incomplete-listing, canary, max-delete, store-kind"
     )
     cli("gc", "-n", "--db", "sqlite:////nonexistent", "--allow", "all").failed(2, "--allow: there is no 'all'", gates)
 

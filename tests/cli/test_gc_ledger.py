@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import time
@@ -127,7 +128,8 @@ class TestControl:
         named = f"{leaky.raw.url}/state"
         for _ in range(2):
             report = cli(*AT_ONCE, *place(leaky), "--control", named).json
-        assert report["deleted"] == 1 and not (leaky.raw.path / "pre/_xcomctl").exists()
+        assert report["deleted"] == 1
+        assert [each.name for each in leaky.raw.path.rglob("pre/_xcomctl/*/*")] == ["elsewhere.json"]
         assert (leaky.raw.path / "state/claim.json").exists()
         assert cli("gc", "--history", *place(leaky), XCOMCTL_CONTROL=named).text.count("\tsuccess\t") == 2
 
@@ -144,6 +146,45 @@ class TestControl:
         before = tree(leaky.raw.path)
         cli("gc", "--yes", *place(leaky), "--control", named.format(base=leaky.base.text)).failed(2, says)
         assert tree(leaky.raw.path) == before
+
+    def test_nobody_has_to_name_it_twice(self, cli: Run, leaky: Scene):
+        """A run without `--control` goes on where the one with it has stopped, and so does whoever asks."""
+        (orphan,) = orphans(leaky)
+        named = ("--control", f"{leaky.raw.url}/elsewhere")
+        for _ in range(2):
+            report = cli(*AT_ONCE, *place(leaky), *named).json
+        assert report["deleted"] == 1
+        assert report["operation_id"] in cli("gc", "--history", *place(leaky)).text
+        assert "removed by" in cli("gc", "--explain", orphan, *place(leaky)).text
+        assert cli("restore", str(report["operation_id"]), *place(leaky), "--yes", "-o", "json").json["restored"] == 1
+
+    def test_what_lies_elsewhere_is_not_left_behind(self, cli: Run, leaky: Scene):
+        """Another folder has no marks, no claim and no trash: to begin there takes a word."""
+        cli(*AT_ONCE, *place(leaky))
+        other = ("--control", f"{leaky.raw.url}/elsewhere")
+        refused = cli(*AT_ONCE, *place(leaky), *other)
+        assert (refused.code, refused.json["refusals"][0]["gate"]) == (5, "foreign-claim")
+        assert "_xcomctl/" in refused.json["refusals"][0]["message"]
+        assert cli(*AT_ONCE, *place(leaky), *other, "--allow", "foreign-claim").code == 0
+        assert cli(*AT_ONCE, *place(leaky)).json["deleted"] == 1, "its mark is in the new folder"
+        third = ("--control", f"{leaky.raw.url}/third")
+        assert cli(*AT_ONCE, *place(leaky), *third).code == 5
+
+    @pytest.mark.parametrize("said", ["{", "[]", '{"control": 1}', '{"control": "x"}'])
+    def test_a_word_that_cannot_be_read_is_an_error(self, cli: Run, leaky: Scene, said: str):
+        cli(*AT_ONCE, *place(leaky), "--control", f"{leaky.raw.url}/elsewhere")
+        (pointer,) = leaky.raw.path.rglob("elsewhere.json")
+        pointer.write_text(said)
+        done = cli(*AT_ONCE, *place(leaky))
+        assert done.code == 12 and "elsewhere.json cannot be read" in done.err
+
+    def test_one_that_cannot_be_listed_is_no_empty_history(self, cli: Run, leaky: Scene):
+        cli(*AT_ONCE, *place(leaky))
+        (audit,) = leaky.raw.path.rglob("audit")
+        shutil.rmtree(audit)
+        audit.write_bytes(b"a file where a folder should be")
+        done = cli("gc", "--history", *place(leaky))
+        assert done.code == 12 and "is not a folder" in done.err
 
     def test_one_that_cannot_be_written_is_12(self, cli: Run, leaky: Scene):
         (leaky.raw.path / "file").write_text("in the way")
@@ -185,8 +226,17 @@ class TestRestore:
         leaky.put(orphan.removeprefix(f"{leaky.base.text}/"), b'"new"')
         before = contents(leaky)
         report = cli("restore", operation, *place(leaky), "--yes", "-o", "json").json
-        assert (report["restored"], report["occupied"], report["status"]) == (0, 1, "success")
+        assert (report["restored"], report["occupied"], report["status"]) == (0, 1, "partial")
+        assert [failure["code"] for failure in report["failures"]] == ["restore_occupied"]
         assert contents(leaky) == before
+
+    def test_a_dry_run_knows_which_places_are_taken(self, cli: Run, leaky: Scene):
+        (orphan,) = orphans(leaky)
+        operation = self.collected(cli, leaky)
+        leaky.put(orphan.removeprefix(f"{leaky.base.text}/"), b'"new"')
+        done = cli("restore", operation, *place(leaky), "-n", "-o", "json")
+        assert (done.code, done.json["occupied"]) == (3, 1)
+        assert "0 objects would be brought back" in done.err and "left alone" in done.err
 
     def test_a_dry_run_changes_nothing(self, cli: Run, leaky: Scene):
         operation = self.collected(cli, leaky)
@@ -223,6 +273,19 @@ class TestRestore:
         assert (done.code, done.json["healed"], done.json["healed_bytes"]) == (0, 1, 3)
         assert orphan in leaky.urls()
         assert cli("gc", "--yes", *place(leaky), "-o", "json").json["healed"] == 0
+
+    def test_what_a_run_removed_heals_though_its_record_is_lost(self, cli: Run, leaky: Scene):
+        (orphan,) = orphans(leaky)
+        cli(*AT_ONCE, *place(leaky))
+        operation = cli(*AT_ONCE, *place(leaky)).json["operation_id"]
+        (record,) = leaky.raw.path.rglob(f"{operation}/run.json")
+        record.write_text(record.read_text()[:40])
+        leaky.world.push("d", "again", "t", value=json.dumps(orphan))
+        assert (operation, "unknown") in {
+            (run["operation_id"], run["status"]) for run in cli("gc", "--history", *place(leaky), "-o", "json").json
+        }
+        assert cli(*AT_ONCE, *place(leaky)).json["healed"] == 1
+        assert orphan in leaky.urls()
 
     def test_the_trash_is_emptied_in_time(self, cli: Run, leaky: Scene):
         operation = self.collected(cli, leaky)
@@ -446,6 +509,8 @@ class TestTwoAtOnce:
 def test_sigterm_finishes_the_batch_and_reports(scene: Scene, bare: dict[str, str]):
     """The batch in hand is done, written down and reported; the exit code is that of the signal."""
     scene.push("d", "live")
+    for number in range(7):
+        scene.world.run("d", f"gone {number}")
     for number in range(3000):
         scene.leak("d", f"gone {number % 7}")
     age(scene)

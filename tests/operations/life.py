@@ -73,8 +73,8 @@ class Progress(NamedTuple):
     log: int
 
     def is_behind(self, earlier: Progress) -> bool:
-        """Whether both tell that this was before."""
-        return self.run < earlier.run and self.log < earlier.log
+        """Whether the log tells that this was before, from which nobody deletes the newest entries."""
+        return self.log < earlier.log
 
 
 class Backup(NamedTuple):

@@ -23,7 +23,7 @@ from xcomctl.catalog import Catalog, open_catalog
 from xcomctl.errors import XcomctlError
 from xcomctl.ledger import Control, control_folder, lease
 from xcomctl.ledger.audit import TRASH
-from xcomctl.ledger.claim import NAME as CLAIM
+from xcomctl.ledger.control import CLAIM
 from xcomctl.model import Deletion, Outcome
 from xcomctl.operations import restoring
 from xcomctl.operations.gc import Account, Gate, Limit, Pace, Rules, Scope, collecting, collection, sweep

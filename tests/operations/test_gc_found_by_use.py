@@ -229,6 +229,23 @@ def test_a_copy_of_xcom_in_another_schema_is_not_taken_for_it(scene: Scene, firs
     assert scene.urls() == {copied, newer}
 
 
+@pytest.mark.databases("postgresql-3.3")
+@pytest.mark.parametrize("name", ["_airflow_deleted__xcom__20260101", "_XCom_Old"])
+def test_an_archive_that_was_moved_to_another_schema_is_seen(scene: Scene, name: str):
+    live = scene.push("d")
+    scene.leak("d")
+    elsewhere = f"archive_{uuid4().hex[:8]}"
+    scene.world.sql(f"CREATE SCHEMA {elsewhere}")
+    try:
+        scene.world.sql(f'CREATE TABLE {elsewhere}."{name}" AS SELECT * FROM xcom')
+        account = scene.collect()
+        assert [refusal.gate for refusal in account.plan.refusals] == [Gate.UNKNOWN_TABLE]
+        assert f"{elsewhere}.{name}; --db-schema says which" in account.plan.refusals[0].message
+    finally:
+        scene.world.sql(f"DROP SCHEMA {elsewhere} CASCADE")
+    assert scene.collect().exit_code is ExitCode.OK and scene.urls() == {live}
+
+
 @pytest.mark.databases("sqlite-3.3", "postgresql-3.3", "mysql-3.3")
 @pytest.mark.parametrize("name", ["_airflow_deleted__xcom__1", "xcom_old", "_airflow_deleted__task_state_store__1"])
 def test_an_archive_that_is_a_view_is_a_table_that_may_hold_references(scene: Scene, name: str):

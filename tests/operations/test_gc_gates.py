@@ -291,23 +291,49 @@ class TestOwnership:
         assert scene.urls() == set(live[:2])
         scene.world.sql("DROP TABLE log")
 
-    def test_a_copy_from_before(self, scene: Scene):
+    @pytest.mark.parametrize("days", [1, 20])
+    def test_a_copy_from_before(self, scene: Scene, days: int):
         """Of another stage, or a forgotten backup: what has been pushed since looks like orphans, sooner or later."""
         rules = replace(AT_ONCE, older_than=timedelta(days=7))
-        for url in (scene.push("d"), scene.leak("d", "run 0")):
-            scene.age(url, 8)
-        young = [scene.leak("d", f"run {number}") for number in range(1, 10)]
-        assert scene.plan(rules).refusals == ()
-        young.append(scene.leak("d", "run 10"))
+        for number in range(50):
+            scene.age(scene.push("d", f"known {number}"), 30)
+        scene.age(scene.leak("d", "run 0"), 31)
+        since = [scene.leak("d", f"run {number}") for number in range(1, 19)]
+        for url in since:
+            scene.age(url, days)
+        assert scene.plan(rules).refusals == (), "one more would be nine in ten of the newest twenty"
+        scene.age(scene.leak("d", "run 19"), days)
         account = refused(scene, Gate.STALE_DATABASE, rules)
-        assert account.plan.refusals[0].message.startswith("10 of the 10 newest objects are of runs that no database")
-        assert scene.urls() > set(young)
+        assert account.plan.refusals[0].message.startswith("19 of the 20 newest objects are of runs that no database")
 
-    @pytest.mark.parametrize(("dag_id", "run_id", "more"), [("d", "r", 0), ("strange", "s", 0), ("d", "s", 2)])
-    def test_new_objects_without_rows_are_usual(self, scene: Scene, dag_id: str, run_id: str, more: int):
-        """Tasks that fail, or clean up after themselves; DAGs that are held anyway; many runs that were deleted."""
+    def test_a_copy_that_nobody_works_with(self, scene: Scene):
+        """Three objects are enough if no job has been at work for long when they were written."""
+        rules = replace(AT_ONCE, older_than=timedelta(days=7))
+        scene.age(scene.push("d"), 30)
+        scene.age(scene.leak("d", "old"), 30)
+        scene.world.sql("CREATE TABLE job (latest_heartbeat TIMESTAMP)")
+        beat = datetime.now(timezone.utc) - timedelta(days=10)
+        scene.world.sql("INSERT INTO job VALUES (:at)", at=f"{beat:%Y-%m-%d %H:%M:%S.%f}")
+        for days in (9.1, 9.1, 9.1, 8, 8):
+            scene.age(scene.leak("d"), days)
+        assert scene.plan(rules).refusals == (), "workers may go on for a day"
+        scene.age(scene.leak("d"), 8)
+        account = refused(scene, Gate.STALE_DATABASE, rules)
+        assert "more than a day after the last heartbeat" in account.plan.refusals[0].message
+
+    @pytest.mark.parametrize(
+        ("dag_id", "run_id", "more", "logged"),
+        [("d", "r", 0, ()), ("strange", "s", 0, ()), ("d", "s", 2, ()), ("d", "s", 0, ("s",))],
+    )
+    def test_new_objects_without_rows_are_usual(
+        self, scene: Scene, dag_id: str, run_id: str, more: int, logged: tuple[str, ...]
+    ):
+        """Tasks that fail, or clean up after themselves; DAGs that are held anyway; runs that were deleted."""
         rules = replace(AT_ONCE, older_than=timedelta(days=7))
         scene.age(scene.push("d"), 8)
+        scene.world.sql("CREATE TABLE log (id integer PRIMARY KEY, dag_id text, run_id text)")
+        for run in logged:
+            scene.world.sql("INSERT INTO log (dag_id, run_id) VALUES ('d', :run)", run=run)
         for _ in range(11):
             scene.leak(dag_id, run_id)
         for _ in range(more):

@@ -260,6 +260,29 @@ class Catalog:
             found.update((row.dag_id, row.run_id) for row in self._fetch(query))
         return found
 
+    def logged_runs(self, runs: Collection[tuple[str, str]]) -> set[tuple[str, str]]:
+        """Of some runs those that Airflow's log speaks of, also after they were deleted (Airflow >=2.10)."""
+        from sqlalchemy import select, tuple_
+
+        if not {"dag_id", "run_id"} <= self.schema.log:
+            return set()
+        log = clause(self.schema, "log", ("dag_id", "run_id"))
+        found: set[tuple[str, str]] = set()
+        for some in _chunks(sorted(r for r in runs if self._dialect.can_hold("".join(r))), COORDINATES_PER_QUERY):
+            here = tuple_(log.c.dag_id, log.c.run_id).in_(list(some))
+            query = select(log.c.dag_id, log.c.run_id).distinct().where(here)
+            found.update((row.dag_id, row.run_id) for row in self._fetch(query))
+        return found
+
+    def last_heartbeat(self) -> datetime | None:
+        """When a scheduler, a worker or any other job gave its last sign of life; None where none ever did."""
+        from sqlalchemy import func, select
+
+        if "latest_heartbeat" not in self.schema.job:
+            return None
+        job = clause(self.schema, "job", ("latest_heartbeat",))
+        return _utc(self._fetch(select(func.max(job.c.latest_heartbeat)))[0][0])
+
     def task_states(self, tasks: Collection[Coordinates]) -> dict[Coordinates, set[str]]:
         """Of some tasks of runs the states of their instances; a task without one is left out."""
         from sqlalchemy import select, tuple_

@@ -12,7 +12,6 @@ from xcomctl.catalog.engine import connected, shown
 from xcomctl.errors import MetadataError
 
 if TYPE_CHECKING:
-    from sqlalchemy import BindParameter
     from sqlalchemy.engine import Connection, Engine
     from sqlalchemy.engine.reflection import Inspector
 
@@ -61,8 +60,8 @@ class Schema:
     `live` are the tables that Airflow reads, newest first; `archives` what `airflow db clean` of any of these tables
     and the upgrade to 3.0 left behind; `unknown` the names that look like XCom tables and are none of these, and
     `suspects` those of them that have values; `guarded` are tables of which row-level security may hide rows.
-    `dag_run` and `task_instance` are the columns of those tables, empty when they are missing. `namespace` is where all
-    of them are, `named` what somebody said of it.
+    `dag_run`, `task_instance`, `log` and `job` are the columns of those tables, empty when they are missing.
+    `namespace` is where all of them are, `named` what somebody said of it.
     """
 
     named: str | None
@@ -76,6 +75,8 @@ class Schema:
     guarded: tuple[str, ...]
     dag_run: frozenset[str]
     task_instance: frozenset[str]
+    log: frozenset[str]
+    job: frozenset[str]
     tables: frozenset[str]
 
     @property
@@ -141,6 +142,8 @@ def inspect_schema(engine: Engine, named: str | None) -> Schema:
             guarded=tuple(name for name in roots if name in names and _is_guarded(connection, namespace, name)),
             dag_run=_columns(inspector, namespace, "dag_run", names),
             task_instance=_columns(inspector, namespace, "task_instance", names),
+            log=_columns(inspector, namespace, "log", names),
+            job=_columns(inspector, namespace, "job", names),
             tables=frozenset(names),
         )
 
@@ -167,18 +170,17 @@ def _own_namespace(connection: Connection) -> str | None:
 
 
 def _elsewhere(connection: Connection) -> tuple[str, ...]:
-    """The XCom tables of PostgreSQL's other schemas: which of them is Airflow's must be said, not guessed."""
-    from sqlalchemy import bindparam, text
+    """Tables of XComs, and archives of such, in PostgreSQL's other schemas: which is Airflow's must be said."""
+    from sqlalchemy import text
 
     if connection.dialect.name != "postgresql":
         return ()
     query = text(
-        "SELECT relnamespace::regnamespace || '.' || relname FROM pg_class WHERE relname IN :names "
+        "SELECT relnamespace::regnamespace || '.' || relname FROM pg_class WHERE strpos(lower(relname), 'xcom') > 0 "
         "AND relkind IN ('r', 'p', 'v', 'm', 'f') AND relnamespace <> coalesce((SELECT relnamespace FROM pg_class "
         "WHERE oid = coalesce(to_regclass('alembic_version'), to_regclass('xcom'))), 0)"
     )
-    names: BindParameter[object] = bindparam("names", list(LIVE), expanding=True)
-    return tuple(sorted(connection.execute(query.bindparams(names)).scalars()))
+    return tuple(sorted(connection.execute(query).scalars()))
 
 
 def _views(connection: Connection, inspector: Inspector, namespace: str | None) -> set[str]:

@@ -117,7 +117,7 @@ def tell_outcome(outcome: Deletion, said: Report) -> None:
 def tell_failures(account: Account, said: Report) -> None:
     """What went wrong, what was left for the next run, and how all can be undone."""
     tell_some(account.failures, said)
-    if account.failures:
+    if any(failure["code"] == "delete_failed" for failure in account.failures):
         said.warning("what failed was kept; may these credentials delete here? the next run tries again")
     if account.stopped is not None:
         said.note("stopped before all was done; the next run goes on")

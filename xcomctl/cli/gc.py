@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from datetime import timedelta
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Optional
@@ -20,6 +22,11 @@ from xcomctl.errors import ExitCode, UsageError, XcomctlError
 
 if TYPE_CHECKING:
     from xcomctl.operations.gc import Account, Collection, Limit, Pace, Rules, Scope
+
+_YOUNG = "an upload whose row is still to come looks like an orphan"
+_READERS = "a task that has read its row must have the time to open the object"
+_UNDO = "it also ends how long earlier runs can be undone"
+"""Why the floors are there."""
 
 _ORPHANS = "What may go"
 _SAFETY = "Safety"
@@ -74,7 +81,12 @@ class Safety:
     ] = "20%"
     keep_trash: Annotated[
         Optional[str],
-        flag("--keep-trash", metavar="AGE", panel=_SAFETY, help="How long a run can be undone: 14d."),
+        flag(
+            "--keep-trash",
+            metavar="AGE",
+            panel=_SAFETY,
+            help="How long any run can be undone: 14d.",
+        ),
     ] = None
     allow: Annotated[
         Optional[list[str]], flag("--allow", env="", metavar="GATE", panel=_SAFETY, help="Lift one gate; repeatable.")
@@ -94,7 +106,12 @@ class Running:
 
     time_budget: Annotated[
         Optional[str],
-        flag("--time-budget", metavar="AGE", panel=_RUNNING, help="Begin no batch after this; the next run goes on."),
+        flag(
+            "--time-budget",
+            metavar="AGE",
+            panel=_RUNNING,
+            help="Then begin no batch but the first; the next run goes on.",
+        ),
     ] = None
     metrics_file: Annotated[
         Optional[Path],
@@ -146,6 +163,8 @@ def gc(
     budget = duration(running.time_budget, "--time-budget").total_seconds() if running.time_budget else None
     if running.metrics_file is not None:
         _require_writable(running.metrics_file)
+    if questions.history and questions.explain is not None:
+        raise UsageError("--history and --explain are two questions", hint="ask one at a time")
     if questions.history:
         return _history(place, control, display, said)
     if questions.explain is None:
@@ -281,23 +300,15 @@ def _rules(orphans: Orphans, safety: Safety) -> Rules:
     from xcomctl.operations import gc as terms
 
     floor = terms.SINGLE_PASS_OLDER_THAN if safety.single_pass else terms.OLDER_THAN_FLOOR
-    older_than = duration(orphans.older_than, "--older-than") if orphans.older_than else max(terms.OLDER_THAN, floor)
-    confirm_after, keep_trash = terms.CONFIRM_AFTER, terms.KEEP_TRASH
-    if safety.confirm_after:
-        confirm_after = duration(safety.confirm_after, "--confirm-after")
-    if safety.keep_trash:
-        keep_trash = duration(safety.keep_trash, "--keep-trash")
-    if not safety.unsafe_windows and older_than < floor:
-        single = " for a single pass" if safety.single_pass else ""
-        raise UsageError(
-            f"--older-than {orphans.older_than} is below the floor of {floor.days}d{single}",
-            hint="an upload whose row is still to come looks like an orphan",
-        )
-    if not safety.unsafe_windows and confirm_after < terms.CONFIRM_AFTER_FLOOR:
-        raise UsageError(
-            f"--confirm-after {safety.confirm_after} is below the floor of 1h",
-            hint="a task that has read its row must have the time to open the object",
-        )
+    single = " for a single pass" if safety.single_pass else ""
+    windows = (
+        (orphans.older_than, "--older-than", max(terms.OLDER_THAN, floor), floor, f"{floor.days}d{single}", _YOUNG),
+        (safety.confirm_after, "--confirm-after", terms.CONFIRM_AFTER, terms.CONFIRM_AFTER_FLOOR, "1h", _READERS),
+        (safety.keep_trash, "--keep-trash", terms.KEEP_TRASH, terms.KEEP_TRASH_FLOOR, "24h", _UNDO),
+    )
+    older_than, confirm_after, keep_trash = (_window(*window, lifted=safety.unsafe_windows) for window in windows)
+    for globs in (orphans.dag_id, orphans.exclude_dag_id):
+        _require_single(globs or ())
     gates = choose(safety.allow or (), [gate.value for gate in terms.Gate], "--allow")
     return terms.Rules(
         older_than=older_than,
@@ -314,11 +325,28 @@ def _rules(orphans: Orphans, safety: Safety) -> Rules:
     )
 
 
+def _window(
+    text: str | None, option: str, usual: timedelta, floor: timedelta, named: str, why: str, *, lifted: bool
+) -> timedelta:
+    """A duration that is not below its floor, unless floors are lifted."""
+    chosen = duration(text, option) if text else usual
+    if chosen < floor and not lifted:
+        raise UsageError(f"{option} {text} is below the floor of {named}", hint=why)
+    return chosen
+
+
+def _require_single(globs: Sequence[str]) -> None:
+    """No DAG id has a comma, so who writes one means a list, and would protect nothing."""
+    for glob in globs:
+        if "," in glob:
+            raise UsageError(f"{glob!r} is not one DAG id", hint="repeat the flag; in its variable, put spaces between")
+
+
 def _limit(text: str) -> Limit:
     from xcomctl.operations.gc import Limit
 
     matched = re.fullmatch(r"(\d{1,18})|(\d{1,18}(?:\.\d{1,18})?)%", text.strip())
-    if matched is None:
+    if matched is None or (matched[2] and Fraction(matched[2]) > 100):
         raise UsageError(f"--max-delete {text!r} is neither a number nor a share", hint="write 500, or 20%")
     return Limit(count=int(matched[1])) if matched[1] else Limit(share=Fraction(matched[2]) / 100)
 

@@ -66,7 +66,7 @@ def _tell(restoration: Restoration, said: Report) -> None:
     for removed in restoration.selected:
         said.detail(f"removed {removed.kept.object.name}", cause=removed.cause, way_back=removed.kept.way.value)
     if restoration.lease is None:
-        lost = restoration.tallies["missing"].count
+        lost = restoration.tallies["missing"].count + restoration.tallies["occupied"].count
         said.note(f"dry run: {len(restoration.selected) - lost} objects would be brought back; nothing was changed")
         tell_some(restoration.failures, said)
 

@@ -11,11 +11,16 @@ from xcomctl.ledger import Lease, Record, Removed
 from xcomctl.ledger.audit import TRASH, record_of, removed_by, write_returns
 from xcomctl.ledger.lease import held, holder, require_free
 from xcomctl.ledger.marks import read_marks, write_marks
-from xcomctl.model import Outcome, Return
+from xcomctl.model import Outcome, Return, StoredObject
 from xcomctl.operations.gc import Scope, Tally, new_operation_id
 from xcomctl.operations.gc.collection import require_listing
 
 BATCH = 500
+
+WHY = {
+    Outcome.OCCUPIED: "there is another object in its place, which was left alone",
+    Outcome.MISSING: "what was kept of it is not there any more",
+}
 
 
 @dataclass(slots=True)
@@ -43,6 +48,7 @@ class Restoration:
 
     def _batch(self, number: int, removed: Sequence[Removed]) -> Iterator[Return]:
         if self.lease is not None:
+            self.lease.require()
             self.lease.keep()
         returns = list(self.scope.store.bring_back([each.kept for each in removed]))
         for each, returned in zip(removed, returns, strict=True):
@@ -51,20 +57,30 @@ class Restoration:
         yield from returns
 
     def look(self) -> None:
-        """What a dry run can tell: which copies are not in the trash any more."""
+        """What a dry run can tell: which places are taken, and which copies are not in the trash any more."""
         there = {each.name for each in self.scope.control.listed(f"{TRASH}{self.record.operation_id}/")}
+        taken = {each.name for each in self.scope.store.objects(self.scope.base.location.folder)}
         for each in self.selected:
-            if each.kept.is_copy and each.kept.kept_as not in there:
+            if each.kept.object.name in taken:
+                self._enter(each, Return(each.kept, Outcome.OCCUPIED))
+            elif each.kept.is_copy and each.kept.kept_as not in there:
                 self._enter(each, Return(each.kept, Outcome.MISSING))
 
     def _enter(self, removed: Removed, returned: Return) -> None:
         self.returned[returned.outcome] += Tally.of(returned.kept.object)
-        if returned.outcome is Outcome.MISSING and not removed.is_certain:
+        if returned.outcome in (Outcome.MISSING, Outcome.OCCUPIED) and not removed.is_certain:
             return  # the run was broken off, and this object was never removed, or by another run
-        if returned.outcome in (Outcome.FAILED, Outcome.MISSING):
-            message = returned.message or "what was kept of it is not there any more"
+        if returned.outcome is Outcome.OCCUPIED and self._is_back(returned.kept.object):
+            return  # an earlier restore was broken off, or another run has removed it too, and was undone
+        if returned.outcome is not Outcome.RESTORED:
+            message = returned.message or WHY[returned.outcome]
             url = replace(self.scope.base.location, name=returned.kept.object.name).url
             self.failures.append({"code": f"restore_{returned.outcome.value}", "url": url, "message": message})
+
+    def _is_back(self, removed: StoredObject) -> bool:
+        """Whether what is in its place may be it, by its size: on GCS what comes back has a new generation."""
+        found = self.scope.store.stat(removed.name)
+        return found is not None and found.size_bytes == removed.size_bytes
 
     def _unmark(self) -> None:
         base = self.scope.base.location.url
@@ -76,9 +92,10 @@ class Restoration:
 
     @property
     def exit_code(self) -> ExitCode:
-        """Partial when some came back and some did not, storage when none could."""
+        """Partial when some came back and some did not, or were there; storage when none could."""
         if self.failures:
-            return ExitCode.PARTIAL if self.returned[Outcome.RESTORED].count else ExitCode.STORAGE
+            is_partial = self.returned[Outcome.RESTORED].count or self.returned[Outcome.OCCUPIED].count
+            return ExitCode.PARTIAL if is_partial else ExitCode.STORAGE
         return ExitCode.OK
 
     @property

@@ -21,7 +21,7 @@ from xcomctl.backend.reference import (
 )
 from xcomctl.catalog import Catalog, Mention
 from xcomctl.catalog.selection import is_like
-from xcomctl.ledger.claim import NAME as CLAIM
+from xcomctl.ledger.control import CLAIM
 from xcomctl.model import StoredObject
 from xcomctl.operations.gc.scope import Scope
 from xcomctl.operations.gc.terms import Rules, Watch
@@ -193,6 +193,8 @@ class _Judge:
     def _judge_missing(self, mention: Mention) -> None:
         """A reference to nothing counts once it is old: a young one may be newer than the listing."""
         address, stored_at = parse(mention.text), mention.stored_at
+        if address is not None and hashed(address.location.name) in self._listing.strangers:
+            return  # it is there, in a place where no XCom backend puts it
         if address is not None and stored_at is not None and stored_at < self._settled_before:
             self._misfits.dangling += 1
             _remember(self._misfits.dangling_names, address.location.name)

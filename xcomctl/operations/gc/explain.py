@@ -52,7 +52,7 @@ def _name(scope: Scope, key_or_url: str) -> str:
     if address is not None:
         return address.location.name
     folder = scope.base.location.folder
-    return key_or_url if key_or_url.startswith(folder) else folder + key_or_url
+    return key_or_url if key_or_url.startswith(folder) else folder + key_or_url.lstrip("/")
 
 
 def _standing(scope: Scope, rules: Rules, found: StoredObject, watch: Watch) -> Iterator[Step]:

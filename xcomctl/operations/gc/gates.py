@@ -4,25 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
-from heapq import nlargest
-from operator import itemgetter
 
 from xcomctl.backend.reference import Address, Location, parse_base
 from xcomctl.catalog import Catalog
 from xcomctl.ledger import Claim, control_folder
-from xcomctl.ledger.claim import NAME as CLAIM
 from xcomctl.ledger.claim import claimed_base
+from xcomctl.ledger.control import CLAIM, state_elsewhere
 from xcomctl.operations.gc.evidence import Evidence
 from xcomctl.operations.gc.scope import Scope
+from xcomctl.operations.gc.staleness import sign_of_another_database
 from xcomctl.operations.gc.terms import Fate, Gate, Plan, Refusal
 
 CLOCK_TOLERANCE = timedelta(minutes=5)
 DANGLING_SHARE = 0.01
 DANGLING_COUNT = 10
 LOOKED_UP = 5
-NEWCOMERS = 1000
-NEWCOMERS_FEWEST = 10
-NEWCOMERS_SHARE = 0.9
 
 
 def refusals(plan: Plan, evidence: Evidence, scope: Scope, claimed: Claim | None) -> Iterator[Refusal]:
@@ -30,7 +26,8 @@ def refusals(plan: Plan, evidence: Evidence, scope: Scope, claimed: Claim | None
     yield from beforehand(scope, plan.claim, claimed)
     yield from _neighbours(scope, evidence)
     yield from _belonging(plan, evidence)
-    yield from _newcomers(plan, evidence, scope.catalogs)
+    if (signs := sign_of_another_database(evidence, scope.catalogs)) is not None:
+        yield Refusal(Gate.STALE_DATABASE, f"{signs}: is this a copy from before, or of another stage?")
     yield from _misfits(plan, evidence, scope)
     if not plan.rules.max_delete.allows(len(plan.deletable), plan.listed.count):
         message = f"{len(plan.deletable)} of {plan.listed.count} objects would go, more than {plan.rules.max_delete}"
@@ -45,6 +42,10 @@ def beforehand(scope: Scope, claim: Claim, claimed: Claim | None) -> Iterator[Re
     yield from _schema(scope.catalogs)
     yield from _servers(scope)
     yield from _ownership(claim, claimed)
+    elsewhere = state_elsewhere(scope.control, scope.base)
+    if elsewhere is not None:
+        message = f"gc's marks, claim and trash for this base path are in {elsewhere}, and would be left alone"
+        yield Refusal(Gate.FOREIGN_CLAIM, message)
     yield from _state_stores(scope)
 
 
@@ -58,6 +59,7 @@ def _schema(catalogs: Sequence[Catalog]) -> Iterator[Refusal]:
         schema = catalog.schema
         if schema.unknown:
             message = f"{catalog} has tables that may hold references: {', '.join(schema.unknown)}"
+            message += "; --db-schema says which schema is meant" if any("." in name for name in schema.unknown) else ""
             yield Refusal(Gate.UNKNOWN_TABLE, message)
         if schema.missing:
             message = f"{catalog} lacks {', '.join(schema.missing)}, or this user may not see it"
@@ -135,23 +137,6 @@ def _belonging(plan: Plan, evidence: Evidence) -> Iterator[Refusal]:
     elif (candidates or evidence.misfits.dangling) and not alive:
         message = f"{plan.references} references and {listed} objects, and none belong together"
         yield Refusal(Gate.NO_OVERLAP, f"{message}: wrong base or database, or a volume that is not mounted?")
-
-
-def _newcomers(plan: Plan, evidence: Evidence, catalogs: Sequence[Catalog]) -> Iterator[Refusal]:
-    """The newest objects, if tasks made them in runs that no database knows: an old copy lacks the rows of others too.
-
-    Objects of unknown DAGs say nothing about that, and are held anyway.
-    """
-    since = evidence.listing.started_at - plan.rules.older_than
-    young = ((found.modified_at, p) for found, p in evidence.listing.objects if p and found.modified_at > since)
-    newest = [p for _, p in nlargest(NEWCOMERS, young, key=itemgetter(0))]
-    dags = {dag_id for catalog in catalogs for dag_id in catalog.known_dags({p.dag_id for p in newest})}
-    runs = [(p.dag_id, p.run_id) for p in newest if p.dag_id in dags]
-    known = {run for catalog in catalogs for run in catalog.known_runs(set(runs))}
-    strange = [run for run in runs if run not in known]
-    if len(strange) >= NEWCOMERS_FEWEST and len(strange) > NEWCOMERS_SHARE * len(runs):
-        message = f"{len(strange)} of the {len(runs)} newest objects are of runs that no database knows"
-        yield Refusal(Gate.STALE_DATABASE, f"{message}, {'/'.join(strange[0])} for one: is it a copy from before?")
 
 
 def _misfits(plan: Plan, evidence: Evidence, scope: Scope) -> Iterator[Refusal]:

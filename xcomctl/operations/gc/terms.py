@@ -18,6 +18,7 @@ SINGLE_PASS_OLDER_THAN = timedelta(days=7)
 CONFIRM_AFTER = timedelta(hours=20)
 CONFIRM_AFTER_FLOOR = timedelta(hours=1)
 KEEP_TRASH = timedelta(days=14)
+KEEP_TRASH_FLOOR = timedelta(hours=24)
 
 
 class Gate(str, Enum):
