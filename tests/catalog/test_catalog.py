@@ -16,7 +16,7 @@ from sqlalchemy import event
 from tests.lab.database import Database, Databases
 from tests.lab.world import WHEN, Push, World
 from xcomctl.backend.reference import parse_base, place
-from xcomctl.catalog import Catalog, Mention, catalog, open_catalog
+from xcomctl.catalog import Catalog, Mention, open_catalog
 from xcomctl.errors import NotFoundError
 from xcomctl.model import Filter, State, XComKey
 
@@ -108,7 +108,7 @@ def test_listing_leaves_large_values_where_they_are(database: Database, world: W
     world.push_many(Push("d", RUN, f"t{number}", value=value) for number in range(30))
     found = opened(database)
     asked: list[tuple[str, object]] = []
-    event.listen(found._engine, "before_cursor_execute", lambda *told: asked.append((told[2], told[3])))
+    event.listen(found.database.engine, "before_cursor_execute", lambda *told: asked.append((told[2], told[3])))
     xcoms = list(found.rows(EVERYTHING))
     list(found.references())
     assert len(xcoms) == 30 and all(xcom.size_bytes > 100_000 for xcom in xcoms)
@@ -126,14 +126,14 @@ ROWS_THEMSELVES = 10
 
 def _blocks(found: Catalog, statement: str, values: object) -> int:
     """How many blocks PostgreSQL touches for a statement, those of large values (TOAST) among them."""
-    with found._engine.connect() as connection:
+    with found.database.engine.connect() as connection:
         explained = connection.exec_driver_sql(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {statement}", values)
         plan = explained.scalar()[0]["Plan"]
     return plan["Shared Hit Blocks"] + plan["Shared Read Blocks"]
 
 
 def test_rows_come_in_pages_and_none_is_lost(database: Database, world: World, monkeypatch):
-    monkeypatch.setattr(catalog, "ROWS_PER_PAGE", 7)
+    monkeypatch.setattr("xcomctl.catalog.database.ROWS_PER_PAGE", 7)
     pushes = [
         Push(f"d{run % 3}", f"r{run}", f"t{task}", index, value=json.dumps(reference()))
         for run in range(6)

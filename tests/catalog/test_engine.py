@@ -50,7 +50,7 @@ def test_a_sqlite_file_of_any_name_is_opened_read_only(tmp_path: Path, databases
         path.write_bytes(Path(database.url.removeprefix("sqlite:///")).read_bytes())
     catalog = open_catalog(f"sqlite:///{path}", None, None)
     assert str(catalog) == f"sqlite:///{path}"
-    with pytest.raises(Exception, match="readonly"), catalog._engine.begin() as connection:
+    with pytest.raises(Exception, match="readonly"), catalog.database.engine.begin() as connection:
         connection.exec_driver_sql("DELETE FROM xcom")
 
 

@@ -17,9 +17,8 @@ from sqlalchemy.exc import OperationalError
 
 from tests.lab.memory import Bucket, Crash, Deed, Fault, MemoryStore, is_gone
 from tests.operations.life import READING, Life, Progress
-from xcomctl import catalog as catalogs
 from xcomctl.backend.reference import OWN_FOLDER
-from xcomctl.catalog import Catalog, open_catalog
+from xcomctl.catalog import Catalog, database, open_catalog
 from xcomctl.errors import XcomctlError
 from xcomctl.ledger import Control, control_folder, lease
 from xcomctl.ledger.audit import TRASH
@@ -141,7 +140,7 @@ class Operator:
                 (restoring, "new_operation_id", self._operation_id),
                 (sweep, "BATCH", BATCH),
                 (restoring, "BATCH", BATCH),
-                (catalogs.catalog, "ROWS_PER_PAGE", 2),
+                (database, "ROWS_PER_PAGE", 2),
             ):
                 patches.enter_context(patch.object(where, name, value))
             yield
@@ -207,7 +206,7 @@ class Operator:
         self._at_work.append(run)
         life.runs_at_work += 1
         catalog = open_catalog(life.world.database.url, None, life.base)
-        event.listen(catalog._engine, "before_cursor_execute", run.befalls_query)
+        event.listen(catalog.database.engine, "before_cursor_execute", run.befalls_query)
         try:
             yield run, self._scope(catalog, run.store)
         except Crash:
@@ -215,7 +214,7 @@ class Operator:
         except XcomctlError as error:
             run.error = error
         finally:
-            catalog._engine.dispose()
+            catalog.database.engine.dispose()
             self._at_work.remove(run)
             life.mend_table()
             if bucket is life.bucket:

@@ -484,7 +484,7 @@ def test_a_replica(store: Folder):
         schemas.load(url, "3.3")
         with World(Database(url, "postgresql", "3.3")) as world:
             Scene(world.database, world, store).push("d")
-        assert not open_catalog(url, None, None).is_replica()
+        assert not open_catalog(url, None, None).database.is_replica()
 
     with postgres.standby(prepare) as server:
         database = Database(server.url, "postgresql", "3.3")

@@ -12,24 +12,21 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 from uuid import UUID
 
 from xcomctl.backend import reference
-from xcomctl.catalog.dialect import Dialect, dialect_of
-from xcomctl.catalog.engine import connected, is_out_of_reach, open_engine, shown
-from xcomctl.catalog.schema import Schema, Table, inspect_schema
+from xcomctl.catalog.database import Database, open_database, utc
+from xcomctl.catalog.schema import Schema, Table
 from xcomctl.catalog.selection import conditions, matches
 from xcomctl.catalog.source import Source, clause, source_of
-from xcomctl.errors import MetadataError, NotFoundError
-from xcomctl.model import Epoch, Filter, State, XCom, XComKey
+from xcomctl.errors import NotFoundError
+from xcomctl.model import Filter, State, XCom, XComKey
 
 if TYPE_CHECKING:
-    from sqlalchemy.engine import Engine, Row
-    from sqlalchemy.sql import ColumnElement, FromClause, Select
+    from sqlalchemy.engine import Row
+    from sqlalchemy.sql import ColumnElement, Select
 
 T = TypeVar("T")
 Coordinates: TypeAlias = tuple[str, str, str]
 """DAG, run and task."""
 
-ROWS_PER_PAGE = 10_000
-ROWS_PER_FETCH = 1_000
 COORDINATES_PER_QUERY = 200
 LATEST = "latest"
 EPOCH = datetime.fromtimestamp(0, timezone.utc)
@@ -60,33 +57,29 @@ class Mention:
     @property
     def stored_at(self) -> datetime | None:
         """When the row was written; None for tables that do not tell."""
-        return _utc(self.pushed_at)
-
-
-POSTGRESQL_IDENTITY = """
-SELECT system_identifier || '/' || (SELECT oid FROM pg_database WHERE datname = current_database())
-FROM pg_control_system()
-"""
-"""pg_control_system and pg_current_wal_lsn answer every user, unless that was revoked."""
+        return utc(self.pushed_at)
 
 
 def open_catalog(url: str, namespace: str | None, base: reference.Address | None) -> Catalog:
     """The catalogue of one database. Raises `MetadataError` when it cannot be reached or is not Airflow's."""
-    engine = open_engine(url)
-    return Catalog(engine, inspect_schema(engine, namespace), base)
+    return Catalog(open_database(url, namespace), base)
 
 
 class Catalog:
     """One metadata database. `base` is the configured base path: it tells which references Airflow follows."""
 
-    def __init__(self, engine: Engine, schema: Schema, base: reference.Address | None) -> None:
-        self.schema = schema
-        self._engine = engine
+    def __init__(self, database: Database, base: reference.Address | None) -> None:
+        self.database = database
         self._base = base
-        self._dialect: Dialect = dialect_of(engine)
+        self._dialect = database.dialect
 
     def __str__(self) -> str:
-        return shown(self._engine.url)
+        return str(self.database)
+
+    @property
+    def schema(self) -> Schema:
+        """Its tables, as they were when they were last looked at."""
+        return self.database.schema
 
     def rows(self, selected: Filter, *, all_attempts: bool = False) -> Iterator[XCom]:
         """The XComs that a filter means, streamed in the order of their runs; large values are not read."""
@@ -94,7 +87,7 @@ class Catalog:
             source = source_of(table, self.schema)
             where = [*conditions(selected, source, self._dialect), *_live(source, all_attempts)]
             query = self._listing(source).where(*where)
-            for row in self._pages(source.page, source.rows, query, where):
+            for row in self.database.pages(source.page, source.rows, query, where):
                 xcom = self._xcom(row)
                 if matches(selected, xcom):
                     yield xcom
@@ -109,7 +102,7 @@ class Catalog:
             source = source_of(table, self.schema)
             whole = self._dialect.whole(source.value, table.form).label("whole")
             where = (*self._same(source, key), *_live(source, all_attempts))
-            for row in self._fetch(self._listing(source, whole).where(*where)):
+            for row in self.database.fetch(self._listing(source, whole).where(*where)):
                 found.append(StoredValue(self._xcom(row), _stored(row.whole)))
         found = [each for each in found if _is_named(each.xcom, key)]
         if not found:
@@ -124,9 +117,9 @@ class Catalog:
         held: list[Row[Any]] = []
         for table in self.schema.live:
             source = source_of(table, self.schema)
-            if self._fetch(self._listing(source).where(*self._same(source, named)).limit(1)):
+            if self.database.fetch(self._listing(source).where(*self._same(source, named)).limit(1)):
                 return LATEST
-            held += self._fetch(self._newest_run(source, named))
+            held += self.database.fetch(self._newest_run(source, named))
         if not held:
             raise NotFoundError(f"no run holds the XCom {named}", hint=self._what_is_there(named))
         return str(max(held, key=lambda row: str(row.started_at)).run_id)
@@ -140,59 +133,8 @@ class Catalog:
 
         The tables are looked at anew: `airflow db clean` may have made one since.
         """
-        self.schema = inspect_schema(self._engine, self.schema.named)
+        self.database.look_again()
         return self._references((*self.schema.archives, *self.schema.suspects))
-
-    def is_replica(self) -> bool:
-        """Whether this is a copy that may lag behind: a PostgreSQL standby, a read-only MySQL."""
-        questions = {"postgresql": "SELECT pg_is_in_recovery()", "mysql": "SELECT @@global.read_only"}
-        question = questions.get(self._engine.dialect.name)
-        return question is not None and bool(self._scalar(question))
-
-    def now(self) -> datetime | None:
-        """The time by the database's clock; None for SQLite, which has none of its own."""
-        questions = {"postgresql": "SELECT clock_timestamp()", "mysql": "SELECT UTC_TIMESTAMP(6)"}
-        question = questions.get(self._engine.dialect.name)
-        return _utc(self._scalar(question)) if question is not None else None
-
-    def epoch(self) -> Epoch:
-        """Which database this is, and how far it has come."""
-        newest = [self._newest(table) for table in ("dag_run", "log")]
-        if self._engine.dialect.name == "postgresql":
-            return Epoch(
-                f"postgresql:{self._told(POSTGRESQL_IDENTITY)}/{self.schema.namespace or ''}", self._position(), *newest
-            )
-        if self._engine.dialect.name in ("mysql", "mariadb"):
-            identity = self._told("SELECT @@server_uid") or self._told("SELECT @@server_uuid")
-            return Epoch(f"mysql:{identity}/{self._engine.url.database}", None, *newest)
-        return Epoch(str(self), None, *newest)
-
-    def _position(self) -> int | None:
-        position = self._told("SELECT pg_current_wal_lsn() - '0/0'::pg_lsn")
-        return int(position) if position is not None else None
-
-    def _newest(self, table: str) -> int | None:
-        """The greatest number of a table; None for one that is empty, or that this user may not read."""
-        from sqlalchemy import func, select
-
-        if table not in self.schema.tables:
-            return None
-        try:
-            (row,) = self._fetch(select(func.max(clause(self.schema, table, ("id",)).c.id)))
-        except MetadataError as error:
-            if is_out_of_reach(error):
-                raise
-            return None
-        return int(row[0]) if row[0] is not None else None
-
-    def _told(self, question: str) -> Any:
-        """The answer to a question that not every server understands, or answers to everybody."""
-        try:
-            return self._scalar(question)
-        except MetadataError as error:
-            if is_out_of_reach(error):
-                raise
-            return None
 
     def _references(self, tables: Sequence[Table]) -> Iterator[Mention]:
         from sqlalchemy import literal_column, select
@@ -205,7 +147,7 @@ class Catalog:
             pushed_at = x.c.timestamp if pushed else literal_column("NULL")
             query = select(root.label("root"), pushed_at.label("pushed_at")).select_from(x).where(root.is_not(None))
             indexed = page if table in self.schema.live else None
-            for row in self._pages(x.c[indexed], x, query, ()) if indexed else self._stream(query):
+            for row in self.database.pages(x.c[indexed], x, query, ()) if indexed else self.database.stream(query):
                 yield _mention(row)
 
     def still_referenced(self, placements: Collection[reference.Placement]) -> set[str]:
@@ -232,7 +174,7 @@ class Catalog:
             names = (source.dag_id, source.run_id, source.task_id, source.key) if source else [literal_column("''")]
             found = self._dialect.contains(value, table.form, f"%{unique}%")
             query = select(root.label("root"), *names).select_from(x).where(root.is_not(None), found)
-            for row in self._stream(query):
+            for row in self.database.stream(query):
                 if unique in _referred(row.root):
                     yield " ".join((f"{self}: {table.name}", *map(str, row[1:]))).rstrip()
 
@@ -246,7 +188,9 @@ class Catalog:
             for some in _chunks(sorted(asked - known), COORDINATES_PER_QUERY):
                 if name in self.schema.tables:
                     dag_id = clause(self.schema, name, ("dag_id",)).c.dag_id
-                    known.update(row.dag_id for row in self._fetch(select(dag_id).distinct().where(dag_id.in_(some))))
+                    known.update(
+                        row.dag_id for row in self.database.fetch(select(dag_id).distinct().where(dag_id.in_(some)))
+                    )
         return known & asked
 
     def known_runs(self, runs: Collection[tuple[str, str]]) -> set[tuple[str, str]]:
@@ -257,7 +201,7 @@ class Catalog:
         found: set[tuple[str, str]] = set()
         for some in _chunks(sorted(r for r in runs if self._dialect.can_hold("".join(r))), COORDINATES_PER_QUERY):
             query = select(run.c.dag_id, run.c.run_id).where(tuple_(run.c.dag_id, run.c.run_id).in_(list(some)))
-            found.update((row.dag_id, row.run_id) for row in self._fetch(query))
+            found.update((row.dag_id, row.run_id) for row in self.database.fetch(query))
         return found
 
     def logged_runs(self, runs: Collection[tuple[str, str]]) -> set[tuple[str, str]]:
@@ -291,7 +235,7 @@ class Catalog:
         found: dict[Coordinates, set[str]] = {}
         for some in _chunks(sorted(t for t in tasks if self._dialect.can_hold("".join(t))), COORDINATES_PER_QUERY):
             here = tuple_(ti.c.dag_id, ti.c.run_id, ti.c.task_id).in_(list(some))
-            for row in self._fetch(select(ti).where(here)):
+            for row in self.database.fetch(select(ti).where(here)):
                 found.setdefault((row.dag_id, row.run_id, row.task_id), set()).add(row.state or "none")
         return found
 
@@ -315,9 +259,9 @@ class Catalog:
             return set()
         unfinished = set()
         for some in _chunks(sorted(task_instance_ids), COORDINATES_PER_QUERY):
-            for row in self._fetch(self._task_instances(some)):
+            for row in self.database.fetch(self._task_instances(some)):
                 over = row.state in TERMINAL or row.working_set is None
-                ended_at = _utc(row.ended_at)
+                ended_at = utc(row.ended_at)
                 if not over or ended_at is None or ended_at > finished_before:
                     unfinished.add(str(UUID(str(row.id))))
         return unfinished
@@ -350,7 +294,7 @@ class Catalog:
             key=row.xcom_key,
             state=state,
             size_bytes=row.size_bytes or 0,
-            timestamp=_utc(row.pushed_at) or EPOCH,
+            timestamp=utc(row.pushed_at) or EPOCH,
             reference=address.text if address else None,
             try_number=row.try_number,
         )
@@ -408,7 +352,9 @@ class Catalog:
         root = self._dialect.small_mention(source.value, source.table.form)
         here = tuple_(source.dag_id, source.run_id, source.task_id).in_(list(coordinates))
         names = (source.dag_id.label("dag_id"), source.run_id.label("run_id"), source.task_id.label("task_id"))
-        return self._fetch(select(*names, root.label("root")).select_from(source.rows).where(here, root.is_not(None)))
+        return self.database.fetch(
+            select(*names, root.label("root")).select_from(source.rows).where(here, root.is_not(None))
+        )
 
     def _task_instances(self, identifiers: Sequence[str]) -> Select[Any]:
         """By id in both spellings: SQLite and MySQL hold uuids as text, with hyphens until 3.3 and without since."""
@@ -424,43 +370,6 @@ class Catalog:
             func.coalesce(ti.c.end_date, ti.c.updated_at).label("ended_at"),
             (ti.c.working_set if attempts else true()).label("working_set"),
         ).where(ti.c.id.in_(spellings))
-
-    def _pages(
-        self,
-        page: ColumnElement[Any],
-        rows: FromClause,
-        query: Select[Any],
-        where: Sequence[ColumnElement[Any]],
-    ) -> Iterator[Row[Any]]:
-        """The rows of a query in ranges of a number or uuid, each range a short transaction of its own.
-
-        The limits of a range come from the database, so that its order is the only one that counts.
-        """
-        from sqlalchemy import select
-
-        limits = select(page).select_from(rows).where(*where).order_by(page).offset(ROWS_PER_PAGE - 1).limit(1)
-        beyond: list[ColumnElement[Any]] = []
-        while True:
-            last = self._fetch(limits.where(*beyond))
-            yield from self._stream(query.where(*beyond, *(page <= row[0] for row in last)))
-            if not last:
-                return
-            beyond = [page > last[0][0]]
-
-    def _stream(self, query: Select[Any]) -> Iterator[Row[Any]]:
-        """The rows of one statement, through a cursor on the server."""
-        with connected(self._engine) as connection:
-            streaming = connection.execution_options(stream_results=True, max_row_buffer=ROWS_PER_FETCH)
-            yield from streaming.execute(query).yield_per(ROWS_PER_FETCH)
-
-    def _scalar(self, statement: str) -> Any:
-        with connected(self._engine) as connection:
-            return connection.exec_driver_sql(statement).scalar()
-
-    def _fetch(self, query: Select[Any]) -> Sequence[Row[Any]]:
-        """The few rows of one statement."""
-        with connected(self._engine) as connection:
-            return connection.execute(query).all()
 
 
 def _live(source: Source, all_attempts: bool) -> list[ColumnElement[Any]]:
@@ -510,11 +419,3 @@ def _stored(value: Any) -> str | bytes | None:
     if value is None or isinstance(value, (str, bytes)):
         return value
     return json.dumps(value) if isinstance(value, (int, float)) else bytes(value)
-
-
-def _utc(moment: datetime | str | None) -> datetime | None:
-    """An aware time: MySQL keeps naive UTC, SQLite the text of one."""
-    if moment is None:
-        return None
-    parsed = datetime.fromisoformat(moment.replace("Z", "+00:00")) if isinstance(moment, str) else moment
-    return parsed.replace(tzinfo=timezone.utc) if parsed.tzinfo is None else parsed.astimezone(timezone.utc)

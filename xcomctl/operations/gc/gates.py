@@ -76,9 +76,9 @@ def _servers(scope: Scope) -> Iterator[Refusal]:
     now = scope.now()
     clocks: dict[str, datetime | None] = {"this machine": scope.machine_time()}
     for catalog in scope.catalogs:
-        if catalog.is_replica():
+        if catalog.database.is_replica():
             yield Refusal(Gate.REPLICA, f"{catalog} is a replica, which may lack the newest rows")
-        clocks[str(catalog)] = catalog.now()
+        clocks[str(catalog)] = catalog.database.now()
     for name, clock in clocks.items():
         if clock is not None and abs(clock - now) > CLOCK_TOLERANCE:
             yield Refusal(Gate.CLOCK, f"the clocks of {name} and of the store differ: {clock} and {now}")

@@ -67,7 +67,7 @@ def make_plan(
 
 def claim_of(scope: Scope) -> Claim:
     """What a run here claims."""
-    return Claim(scope.base.location.url, tuple(catalog.epoch() for catalog in scope.catalogs))
+    return Claim(scope.base.location.url, tuple(catalog.database.epoch() for catalog in scope.catalogs))
 
 
 def is_refused_beforehand(scope: Scope, rules: Rules) -> bool:

@@ -1,0 +1,146 @@
+"""One database as questions are put to it: short statements, pages by key, nothing held open between them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any
+
+from xcomctl.catalog.dialect import dialect_of
+from xcomctl.catalog.engine import connected, is_out_of_reach, open_engine, shown
+from xcomctl.catalog.schema import Schema, inspect_schema
+from xcomctl.catalog.source import clause
+from xcomctl.errors import MetadataError
+from xcomctl.model import Epoch
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Engine, Row
+    from sqlalchemy.sql import ColumnElement, FromClause, Select
+
+ROWS_PER_PAGE = 10_000
+ROWS_PER_FETCH = 1_000
+
+POSTGRESQL_IDENTITY = """
+SELECT system_identifier || '/' || (SELECT oid FROM pg_database WHERE datname = current_database())
+FROM pg_control_system()
+"""
+"""pg_control_system and pg_current_wal_lsn answer every user, unless that was revoked."""
+
+
+def open_database(url: str, namespace: str | None) -> Database:
+    """Raises `MetadataError` when it cannot be reached or is not Airflow's."""
+    engine = open_engine(url)
+    return Database(engine, inspect_schema(engine, namespace))
+
+
+class Database:
+    """An engine, and the tables behind it."""
+
+    def __init__(self, engine: Engine, schema: Schema) -> None:
+        self.engine = engine
+        self.schema = schema
+        self.dialect = dialect_of(engine)
+
+    def __str__(self) -> str:
+        return shown(self.engine.url)
+
+    def look_again(self) -> None:
+        """Inspect the tables anew."""
+        self.schema = inspect_schema(self.engine, self.schema.named)
+
+    def is_replica(self) -> bool:
+        """Whether this is a copy that may lag behind: a PostgreSQL standby, a read-only MySQL."""
+        questions = {"postgresql": "SELECT pg_is_in_recovery()", "mysql": "SELECT @@global.read_only"}
+        question = questions.get(self.engine.dialect.name)
+        return question is not None and bool(self.scalar(question))
+
+    def now(self) -> datetime | None:
+        """The time by the database's clock; None for SQLite, which has none of its own."""
+        questions = {"postgresql": "SELECT clock_timestamp()", "mysql": "SELECT UTC_TIMESTAMP(6)"}
+        question = questions.get(self.engine.dialect.name)
+        return utc(self.scalar(question)) if question is not None else None
+
+    def epoch(self) -> Epoch:
+        """Which database this is, and how far it has come."""
+        newest = [self._newest(table) for table in ("dag_run", "log")]
+        if self.engine.dialect.name == "postgresql":
+            return Epoch(
+                f"postgresql:{self._told(POSTGRESQL_IDENTITY)}/{self.schema.namespace or ''}", self._position(), *newest
+            )
+        if self.engine.dialect.name in ("mysql", "mariadb"):
+            identity = self._told("SELECT @@server_uid") or self._told("SELECT @@server_uuid")
+            return Epoch(f"mysql:{identity}/{self.engine.url.database}", None, *newest)
+        return Epoch(str(self), None, *newest)
+
+    def _position(self) -> int | None:
+        position = self._told("SELECT pg_current_wal_lsn() - '0/0'::pg_lsn")
+        return int(position) if position is not None else None
+
+    def _newest(self, table: str) -> int | None:
+        """The greatest number of a table; None for one that is empty, or that this user may not read."""
+        from sqlalchemy import func, select
+
+        if table not in self.schema.tables:
+            return None
+        try:
+            (row,) = self.fetch(select(func.max(clause(self.schema, table, ("id",)).c.id)))
+        except MetadataError as error:
+            if is_out_of_reach(error):
+                raise
+            return None
+        return int(row[0]) if row[0] is not None else None
+
+    def _told(self, question: str) -> Any:
+        """The answer to a question that not every server understands, or answers to everybody."""
+        try:
+            return self.scalar(question)
+        except MetadataError as error:
+            if is_out_of_reach(error):
+                raise
+            return None
+
+    def pages(
+        self,
+        page: ColumnElement[Any],
+        rows: FromClause,
+        query: Select[Any],
+        where: Sequence[ColumnElement[Any]],
+    ) -> Iterator[Row[Any]]:
+        """The rows of a query in ranges of a number or uuid, each range a short transaction of its own.
+
+        The limits of a range come from the database, so that its order is the only one that counts.
+        """
+        from sqlalchemy import select
+
+        limits = select(page).select_from(rows).where(*where).order_by(page).offset(ROWS_PER_PAGE - 1).limit(1)
+        beyond: list[ColumnElement[Any]] = []
+        while True:
+            last = self.fetch(limits.where(*beyond))
+            yield from self.stream(query.where(*beyond, *(page <= row[0] for row in last)))
+            if not last:
+                return
+            beyond = [page > last[0][0]]
+
+    def stream(self, query: Select[Any]) -> Iterator[Row[Any]]:
+        """The rows of one statement, through a cursor on the server."""
+        with connected(self.engine) as connection:
+            streaming = connection.execution_options(stream_results=True, max_row_buffer=ROWS_PER_FETCH)
+            yield from streaming.execute(query).yield_per(ROWS_PER_FETCH)
+
+    def scalar(self, statement: str) -> Any:
+        """The one value of a statement."""
+        with connected(self.engine) as connection:
+            return connection.exec_driver_sql(statement).scalar()
+
+    def fetch(self, query: Select[Any]) -> Sequence[Row[Any]]:
+        """The few rows of one statement."""
+        with connected(self.engine) as connection:
+            return connection.execute(query).all()
+
+
+def utc(moment: datetime | str | None) -> datetime | None:
+    """An aware time: MySQL keeps naive UTC, SQLite the text of one."""
+    if moment is None:
+        return None
+    parsed = datetime.fromisoformat(moment.replace("Z", "+00:00")) if isinstance(moment, str) else moment
+    return parsed.replace(tzinfo=timezone.utc) if parsed.tzinfo is None else parsed.astimezone(timezone.utc)
