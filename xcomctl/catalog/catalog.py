@@ -20,7 +20,7 @@ from xcomctl.errors import NotFoundError
 from xcomctl.model import Filter, State, XCom, XComKey
 
 if TYPE_CHECKING:
-    from sqlalchemy.engine import Row
+    from sqlalchemy.engine import Row as Answer
     from sqlalchemy.sql import ColumnElement, Select
 
 T = TypeVar("T")
@@ -41,6 +41,16 @@ class StoredValue:
 
     xcom: XCom
     data: str | bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """An XCom, and the primary key of its row in one of the tables. `is_dag_result`: the result of a whole run."""
+
+    xcom: XCom
+    table: Table
+    key: tuple[Any, ...]
+    is_dag_result: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +102,23 @@ class Catalog:
                 if matches(selected, xcom):
                     yield xcom
 
+    def addressed(self, selected: Filter, *, at_least: int) -> Iterator[Row]:
+        """The rows that a filter means, of every attempt, whose text may be so large in bytes, by primary key."""
+        from sqlalchemy import false
+
+        for table in self.schema.live:
+            source = source_of(table, self.schema)
+            large = self._dialect.reaches(source.value, table.form, at_least)
+            where = [*conditions(selected, source, self._dialect), large]
+            names = [f"key_{number}" for number in range(len(source.order))]
+            keys = [column.label(name) for name, column in zip(names, source.order, strict=True)]
+            result = source.is_dag_result if source.is_dag_result is not None else false()
+            query = self._listing(source, *keys, result.label("is_dag_result")).where(*where)
+            for row in self.database.pages(source.page, source.rows, query, where):
+                xcom = self._xcom(row)
+                if matches(selected, xcom):
+                    yield Row(xcom, table, tuple(getattr(row, name) for name in names), bool(row.is_dag_result))
+
     def values(self, key: XComKey, *, all_attempts: bool = False) -> list[StoredValue]:
         """The row that a key names, with its value; with `all_attempts` that of every attempt (Airflow 3.4).
 
@@ -114,7 +141,7 @@ class Catalog:
 
         The newest by `run_after` on Airflow 3, by `execution_date` on 2.
         """
-        held: list[Row[Any]] = []
+        held: list[Answer[Any]] = []
         for table in self.schema.live:
             source = source_of(table, self.schema)
             if self.database.fetch(self._listing(source).where(*self._same(source, named)).limit(1)):
@@ -284,7 +311,7 @@ class Catalog:
         )
         return select(*columns, *more).select_from(source.rows).order_by(*source.order)
 
-    def _xcom(self, row: Row[Any]) -> XCom:
+    def _xcom(self, row: Answer[Any]) -> XCom:
         state, address = self._state(row)
         return XCom(
             dag_id=row.dag_id,
@@ -299,7 +326,7 @@ class Catalog:
             try_number=row.try_number,
         )
 
-    def _state(self, row: Row[Any]) -> tuple[State, reference.Address | None]:
+    def _state(self, row: Answer[Any]) -> tuple[State, reference.Address | None]:
         """Where a value is: Airflow follows a reference only if it is encoded once and lies under the base path."""
         if row.is_pickle:
             return State.PICKLED, None
@@ -345,7 +372,7 @@ class Catalog:
             return f"this task pushed: {', '.join(near)}"
         return f"`xcomctl ls --dag-id {key.dag_id}` shows what there is"
 
-    def _mentioning(self, source: Source, coordinates: Sequence[Coordinates]) -> Sequence[Row[Any]]:
+    def _mentioning(self, source: Source, coordinates: Sequence[Coordinates]) -> Sequence[Answer[Any]]:
         """The rows of some tasks whose value may refer to an object."""
         from sqlalchemy import select, tuple_
 
@@ -398,7 +425,7 @@ def _referred(stored: Any) -> set[str]:
     return reference.mentioned(text) | (reference.mentioned(unwrapped[0]) if unwrapped else set())
 
 
-def _mention(row: Row[Any]) -> Mention:
+def _mention(row: Answer[Any]) -> Mention:
     text = _decoded(row.root)
     unwrapped = reference.unwrap(text)
     names = reference.mentioned(text) | (reference.mentioned(unwrapped[0]) if unwrapped else set())

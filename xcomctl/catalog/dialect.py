@@ -26,6 +26,9 @@ PostgreSQL table took 6 times as long, since the large ones lie out of line, com
 GUARD_ESCAPED_BYTES = 24 * 1024
 """The same where the text is stored as it was written, and JSON may spell a two-byte letter in six."""
 
+JSONB_SHRINKS = 6
+"""How many times as long the text of a JSONB value can be: a control character takes six letters."""
+
 PICKLE = b"\x80"
 MENTIONS = ("%-4___-____-____________%", "%ti-________-____-____-____-____________/%")
 """What LIKE finds in a value that holds the end of a reference: a uuid4, or the folder of an attempt. Both are plain
@@ -39,13 +42,24 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, slots=True)
 class Dialect:
     """`size` is the stored size in bytes, `is_string` whether a small value is a JSON string, `whole` what to select
-    to get a value's text or bytes, `first_byte` compares a value's first byte, `contains` is LIKE on its text."""
+    to get a value's text or bytes, `first_byte` compares a value's first byte, `contains` is LIKE on its text.
+
+    For rows that change: `text_size` is the size in bytes of the text that `whole` gives, which may mean to read the
+    value; `digest` is the SHA-256 of that text, in hexadecimal digits; `stored` makes a value of a JSON text; `clock`
+    is the time in UTC while a statement runs, not when it began.
+    """
 
     size: OfValue
     is_string: OfValue
     whole: OfValue
     first_byte: Callable[[Column, bytes], Column]
     contains: Callable[[Column, Form, str], Column]
+    text_size: OfValue
+    digest: OfValue
+    stored: Callable[[str, Form], Column]
+    clock: Callable[[], Column]
+    is_compressed: Callable[[Column], Column] | None
+    """Whether JSON is stored smaller than its text for being compressed; None where it is stored as text."""
     stores_json_parsed: bool
     compares_times: bool
     all_letters: bool
@@ -74,6 +88,17 @@ class Dialect:
         guard = GUARD_BYTES if self.stores_json_parsed and form is Form.JSON else GUARD_ESCAPED_BYTES
         return case((self.size(value, form) <= guard, case((condition, self.whole(value, form)))))
 
+    def reaches(self, value: Column, form: Form, size_bytes: int) -> Column:
+        """Whether a value's text may be as large as that, told by the stored size where that is enough."""
+        from sqlalchemy import case, false, or_, true
+
+        stored = self.size(value, form)
+        if self.is_compressed is None or form is not Form.JSON:
+            return stored >= size_bytes
+        unclear = or_(stored >= size_bytes // JSONB_SHRINKS, self.is_compressed(value))
+        by_text = self.text_size(value, form) >= size_bytes
+        return case((stored >= size_bytes, true()), (unclear, by_text), else_=false())
+
     def is_pickle(self, value: Column, form: Form) -> Column:
         """Whether the value is a pickle: only bytes can be, and Python's pickles of protocol 2 on start with 0x80."""
         from sqlalchemy import false
@@ -82,16 +107,17 @@ class Dialect:
 
 
 def dialect_of(engine: Engine) -> Dialect:
-    """The dialect of a database that `open_engine` has let through."""
+    """The dialect of a database that `open_engine` has let through, and that has been connected to."""
     if engine.dialect.name == "postgresql":
-        return _postgresql()
+        return _postgresql(tells_compression=(engine.dialect.server_version_info or ()) >= (14,))
     if engine.dialect.name in ("mysql", "mariadb"):
         return _mysql(bool(getattr(engine.dialect, "is_mariadb", False)))
     return _sqlite()
 
 
-def _postgresql() -> Dialect:
-    from sqlalchemy import Text, cast, func, literal
+def _postgresql(tells_compression: bool) -> Dialect:
+    from sqlalchemy import LargeBinary, Text, cast, func, literal, true
+    from sqlalchemy.dialects.postgresql import JSONB
 
     def size(value: Column, form: Form) -> Column:
         # Of bytes the true length stands beside the pointer to them; of JSON only the stored size is at hand.
@@ -111,11 +137,40 @@ def _postgresql() -> Dialect:
     def contains(value: Column, form: Form, pattern: str) -> Column:
         return (func.encode(value, "escape") if form is Form.BYTES else whole(value, form)).like(pattern)
 
-    return Dialect(size, is_string, whole, first_byte, contains, True, compares_times=True, all_letters=True)
+    def is_compressed(value: Column) -> Column:
+        return func.pg_column_compression(value).is_not(None) if tells_compression else true()
+
+    def as_bytes(value: Column, form: Form) -> Column:
+        return value if form is Form.BYTES else func.convert_to(cast(value, Text), "UTF8")
+
+    def text_size(value: Column, form: Form) -> Column:
+        return func.octet_length(as_bytes(value, form))
+
+    def digest(value: Column, form: Form) -> Column:
+        return func.encode(func.sha256(as_bytes(value, form)), "hex")
+
+    def stored(text: str, form: Form) -> Column:
+        return literal(text.encode(), LargeBinary) if form is Form.BYTES else cast(literal(text, Text), JSONB)
+
+    return Dialect(
+        size,
+        is_string,
+        whole,
+        first_byte,
+        contains,
+        text_size,
+        digest,
+        stored,
+        lambda: func.timezone("UTC", func.clock_timestamp()),
+        is_compressed,
+        True,
+        compares_times=True,
+        all_letters=True,
+    )
 
 
 def _mysql(is_mariadb: bool) -> Dialect:
-    from sqlalchemy import func, literal
+    from sqlalchemy import LargeBinary, Text, cast, false, func, literal, literal_column
 
     def size(value: Column, form: Form) -> Column:
         binary_json = form is Form.JSON and not is_mariadb
@@ -135,11 +190,37 @@ def _mysql(is_mariadb: bool) -> Dialect:
     def contains(value: Column, form: Form, pattern: str) -> Column:
         return value.like(pattern)
 
-    return Dialect(size, is_string, whole, first_byte, contains, False, compares_times=True, all_letters=False)
+    def as_text(value: Column, form: Form) -> Column:
+        return cast(value, Text) if form is Form.JSON and not is_mariadb else value
+
+    def text_size(value: Column, form: Form) -> Column:
+        return func.length(as_text(value, form))
+
+    def digest(value: Column, form: Form) -> Column:
+        return func.sha2(as_text(value, form), 256)
+
+    def stored(text: str, form: Form) -> Column:
+        return literal(text.encode(), LargeBinary) if form is Form.BYTES else literal(text, Text)
+
+    return Dialect(
+        size,
+        is_string,
+        whole,
+        first_byte,
+        contains,
+        text_size,
+        digest,
+        stored,
+        lambda: func.sysdate(literal_column("6")),
+        None if is_mariadb else lambda value: false(),
+        False,
+        compares_times=True,
+        all_letters=False,
+    )
 
 
 def _sqlite() -> Dialect:
-    from sqlalchemy import LargeBinary, cast, func, literal
+    from sqlalchemy import LargeBinary, Text, cast, func, literal
 
     def size(value: Column, form: Form) -> Column:
         return func.length(cast(value, LargeBinary))
@@ -159,4 +240,27 @@ def _sqlite() -> Dialect:
         digits = {"%": "%", "_": "__"}
         return func.hex(value).like("".join(digits.get(letter, f"{ord(letter):02X}") for letter in pattern))
 
-    return Dialect(size, is_string, whole, first_byte, contains, False, compares_times=False, all_letters=True)
+    def text_size(value: Column, form: Form) -> Column:
+        return size(value, form)
+
+    def digest(value: Column, form: Form) -> Column:
+        return func.xcomctl_sha256(cast(value, LargeBinary))
+
+    def stored(text: str, form: Form) -> Column:
+        return literal(text.encode(), LargeBinary) if form is Form.BYTES else literal(text, Text)
+
+    return Dialect(
+        size,
+        is_string,
+        whole,
+        first_byte,
+        contains,
+        text_size,
+        digest,
+        stored,
+        lambda: func.strftime("%Y-%m-%d %H:%M:%f", "now"),
+        None,
+        False,
+        compares_times=False,
+        all_letters=True,
+    )

@@ -5,8 +5,10 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
+from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from xcomctl.errors import MetadataError
@@ -23,6 +25,14 @@ DRIVERS = {
 """For each database SQLAlchemy's synchronous drivers, and the module that each needs, in order of preference."""
 
 CONNECT_SECONDS = 10
+LOCK_SECONDS = 5
+
+SETTINGS = {
+    "postgresql": (f"SET lock_timeout = '{LOCK_SECONDS}s'",),
+    "mysql": (f"SET innodb_lock_wait_timeout = {LOCK_SECONDS}", "SET time_zone = '+00:00'"),
+    "mariadb": (f"SET innodb_lock_wait_timeout = {LOCK_SECONDS}", "SET time_zone = '+00:00'"),
+}
+"""What a session that writes is told first."""
 
 
 def open_engine(url_text: str) -> Engine:
@@ -38,6 +48,41 @@ def open_engine(url_text: str) -> Engine:
     return create_engine(
         _read_only(url), poolclass=QueuePool, pool_size=1, pool_pre_ping=True, connect_args=_connect_arguments(url)
     )
+
+
+def open_writing_engine(url: URL) -> Engine:
+    """An engine that may change the database whose reading engine has this URL. Each statement commits by itself."""
+    from sqlalchemy import create_engine, event
+    from sqlalchemy.pool import QueuePool
+
+    if url.drivername.startswith("sqlite") and url.query.get("mode") == "ro":
+        url = url.update_query_dict({"mode": "rw"})
+    engine = create_engine(
+        url,
+        poolclass=QueuePool,
+        pool_size=1,
+        pool_pre_ping=True,
+        connect_args=_connect_arguments(url),
+        isolation_level="AUTOCOMMIT",
+    )
+    event.listen(engine, "connect", partial(_prepare, url.get_backend_name()))
+    return engine
+
+
+def _prepare(backend: str, connection: Any, record: object) -> None:
+    """Wait for nobody's lock for long; SQLite has no digest of its own."""
+    if backend == "sqlite":
+        connection.create_function("xcomctl_sha256", 1, _sha256, deterministic=True)
+        return
+    cursor = connection.cursor()
+    for statement in SETTINGS[backend]:
+        cursor.execute(statement)
+    cursor.close()
+    connection.commit()
+
+
+def _sha256(data: bytes | None) -> str | None:
+    return None if data is None else sha256(data).hexdigest()
 
 
 def shown(url: URL) -> str:

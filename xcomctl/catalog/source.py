@@ -31,7 +31,8 @@ class Source:
     """What to select from, and the columns that every source has.
 
     `page` is the number or uuid that ranges are made of; `order` makes two runs list alike; `live` is the condition
-    on rows of the attempt that Airflow shows, None where there is but one attempt.
+    on rows of the attempt that Airflow shows, None where there is but one attempt; `is_dag_result` tells the result of
+    a whole run (Airflow 3.3), None before.
     """
 
     table: Table
@@ -47,6 +48,7 @@ class Source:
     order: Sequence[Column]
     try_number: Column
     live: Column | None
+    is_dag_result: Column | None = None
 
 
 def source_of(table: Table, schema: Schema) -> Source:
@@ -68,7 +70,8 @@ def _attempts(table: Table, schema: Schema) -> Source:
     """`xcom_v2` and its archives: the task instance knows where a value belongs (Airflow 3.4)."""
     from sqlalchemy import true
 
-    x = clause(schema, table.name, ("id", "task_instance_id", "key", "value", "timestamp"), alias="x")
+    result = ("dag_result",) if "dag_result" in table.columns else ()
+    x = clause(schema, table.name, ("id", "task_instance_id", "key", "value", "timestamp", *result), alias="x")
     ti = _task_instance(schema)
     map_index = ti.c.region_index if "region_index" in schema.task_instance else ti.c.map_index
     return Source(
@@ -85,6 +88,7 @@ def _attempts(table: Table, schema: Schema) -> Source:
         order=(x.c.id,),
         try_number=ti.c.try_number,
         live=ti.c.working_set.is_(true()),
+        is_dag_result=x.c.dag_result if result else None,
     )
 
 
@@ -93,7 +97,8 @@ def _coordinates(table: Table, schema: Schema) -> Source:
     from sqlalchemy import literal_column
 
     names = ("dag_run_id", "dag_id", "run_id", "task_id", "map_index", "key", "value", "timestamp")
-    x = clause(schema, table.name, names, alias="x")
+    result = ("dag_result",) if "dag_result" in table.columns else ()
+    x = clause(schema, table.name, (*names, *result), alias="x")
     legacy = table.name == "xcom_v1" and {"legacy_task_data_owner", "task_instance"} <= schema.tables
     owner, ti = (_owner(schema), _task_instance(schema)) if legacy else (None, None)
     rows = x if owner is None or ti is None else _owned(x, owner, ti)
@@ -111,6 +116,7 @@ def _coordinates(table: Table, schema: Schema) -> Source:
         order=(x.c.dag_run_id, x.c.task_id, x.c.map_index, x.c.key),
         try_number=literal_column("NULL") if ti is None else ti.c.try_number,
         live=None if owner is None else _not_superseded(schema, x, owner, ti),
+        is_dag_result=x.c.dag_result if result else None,
     )
 
 

@@ -1,0 +1,146 @@
+"""Rows that change in place, on every schema and database: only if they still are what was read, and in time."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import create_engine
+from sqlalchemy.pool import NullPool
+
+from tests.lab.database import Database
+from tests.lab.world import World
+from xcomctl.catalog import open_catalog
+from xcomctl.catalog.rewriting import Rewriter, Text
+from xcomctl.errors import MetadataError
+from xcomctl.model import Filter, XCom
+
+NEW = json.dumps("s3://bucket/x/ünï/0d760203-28d1-4226-81c7-7786b50e4773", ensure_ascii=False)
+VALUES = [
+    '{"b": [1, 2.50], "a": "ünï \\" \\\\ \\u0041 😀"}',
+    '"%s"' % ("long " * 9000),
+    "[1e-07, 10000000000000000000000, null]",
+]
+SOON = timedelta(minutes=10)
+
+
+def rewriter(database: Database) -> Rewriter:
+    return Rewriter(open_catalog(database.url, database.schema, None))
+
+
+def read(found: Rewriter) -> list[Text]:
+    return [text for row in found.rows(Filter(), at_least=0) if (text := found.text(row)) is not None]
+
+
+def value_of(world: World, xcom: XCom) -> str:
+    stored = world.stored(xcom.dag_id, xcom.run_id, xcom.task_id, xcom.map_index, xcom.key)
+    return stored.decode() if isinstance(stored, bytes) else str(stored)
+
+
+@pytest.mark.parametrize("value", VALUES)
+def test_the_text_is_what_is_stored(database: Database, world: World, value: str):
+    world.push("d", "r", "t", value=value)
+    (text,) = read(rewriter(database))
+    assert text.data.decode() == value_of(world, text.row.xcom)
+    assert json.loads(text.data) == json.loads(value)
+
+
+def test_a_row_that_is_as_it_was_changes_once(database: Database, world: World):
+    for number, value in enumerate(VALUES):
+        world.push("d", "r", "t", number, value=value)
+    found = rewriter(database)
+    texts = read(found)
+    for text in texts:
+        assert found.swap(text, NEW, found.now() + SOON)
+        assert not found.swap(text, NEW, found.now() + SOON)
+    assert {json.loads(value_of(world, text.row.xcom)) for text in texts} == {json.loads(NEW)}
+
+
+def test_nothing_else_changes(database: Database, world: World):
+    for task in ("t", "u"):
+        for key in ("k", "K", "k "):
+            if database.dialect != "mysql" or key == "k":
+                world.push("d", "r", task, key=key, value=VALUES[0])
+    found = rewriter(database)
+    before = {text.row: text.data for text in read(found)}
+    (changed,) = (row for row in before if (row.xcom.task_id, row.xcom.key) == ("t", "k"))
+    (text,) = (text for text in read(found) if text.row == changed)
+    assert found.swap(text, NEW, found.now() + SOON)
+    after = {(text.row.table, text.row.key): text.data for text in read(found)}
+    assert {key for key in after if after[key] != before[_row(before, key)]} == {(changed.table, changed.key)}
+
+
+def _row(rows, key):
+    return next(row for row in rows if (row.table, row.key) == key)
+
+
+def test_a_row_that_was_pushed_again_is_left_alone(database: Database, world: World):
+    world.push("d", "r", "t", value=VALUES[0])
+    found = rewriter(database)
+    (text,) = read(found)
+    world.push("d", "r", "t", value='{"another": 1}')
+    assert not found.swap(text, NEW, found.now() + SOON)
+    assert json.loads(value_of(world, text.row.xcom)) == {"another": 1}
+
+
+def test_a_row_that_is_gone_does_not_come_back(database: Database, world: World):
+    world.push("d", "r", "t", value=VALUES[0])
+    found = rewriter(database)
+    (text,) = read(found)
+    world.delete_xcom("d", "r", "t")
+    assert not found.swap(text, NEW, found.now() + SOON)
+    assert found.text(text.row) is None and read(found) == []
+
+
+def test_after_the_deadline_nothing_changes(database: Database, world: World):
+    world.push("d", "r", "t", value=VALUES[0])
+    found = rewriter(database)
+    (text,) = read(found)
+    assert not found.swap(text, NEW, found.now() - timedelta(seconds=1))
+    assert read(found) == [text]
+
+
+def test_every_attempt_is_a_row(database: Database, world: World):
+    world.push("d", "r", "t", value=VALUES[0])
+    if "xcom_v2" in world.tables():
+        world.retry("d", "r", "t")
+        world.push("d", "r", "t", value=VALUES[2])
+        world.push("d", "r", "t", key="old", value=VALUES[0], legacy=True)
+        assert len(read(rewriter(database))) == 3
+    found = rewriter(database)
+    for text in read(found):
+        assert found.swap(text, NEW, found.now() + SOON)
+    assert {json.loads(text.data) for text in read(found)} == {json.loads(NEW)}
+
+
+@pytest.mark.parametrize("at_least", [1_000, 40_000, 50_000])
+def test_only_what_is_large_enough_is_listed(database: Database, world: World, at_least: int):
+    """By its text: PostgreSQL keeps 45 KB of the same words in 600 bytes."""
+    for number, value in enumerate([*VALUES, "1", json.dumps({"a" * 900: 1})]):
+        world.push("d", "r", "t", number, value=value)
+    found = rewriter(database)
+    sizes = {text.row.xcom.map_index: len(text.data) for text in read(found)}
+    listed = {row.xcom.map_index for row in found.rows(Filter(), at_least=at_least)}
+    assert listed >= {index for index, size in sizes.items() if size >= at_least}
+    assert not listed & {index for index, size in sizes.items() if size < at_least / 6}
+
+
+@pytest.mark.databases("postgresql-3.3", "mysql-3.3")
+def test_a_row_that_is_locked_is_not_waited_for_long(database: Database, world: World):
+    world.push("d", "r", "t", value=VALUES[0])
+    found = rewriter(database)
+    (text,) = read(found)
+    somebody = create_engine(database.url, poolclass=NullPool)
+    with somebody.begin() as connection:
+        connection.exec_driver_sql("UPDATE xcom SET map_index = map_index")
+        with pytest.raises(MetadataError, match=r"(?i)lock"):
+            found.swap(text, NEW, found.now() + SOON)
+    assert read(found) == [text]
+
+
+@pytest.mark.databases("sqlite-3.3")
+def test_reading_opens_nothing_for_writing(database: Database, world: World):
+    catalog = open_catalog(database.url, database.schema, None)
+    with pytest.raises(Exception, match="readonly"), catalog.database.engine.begin() as connection:
+        connection.exec_driver_sql("DELETE FROM xcom")
