@@ -11,10 +11,12 @@ import json
 import re
 import sys
 import threading
+from base64 import b64encode
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, timezone
+from hashlib import md5
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import count
 from typing import Any, Literal, TypeAlias
@@ -338,6 +340,7 @@ def _metadata(bucket: str, blob: Blob) -> Json:
         "name": blob.name,
         "size": str(len(blob.data)),
         "generation": str(blob.generation),
+        "md5Hash": b64encode(md5(blob.data, usedforsecurity=False).digest()).decode(),
         "timeCreated": updated,
         "updated": updated,
     }

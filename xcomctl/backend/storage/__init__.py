@@ -45,6 +45,12 @@ class Store(Protocol):
     def write(self, name: str, data: bytes) -> None:
         """Write a small object whole, over whatever is there: nobody ever reads half of it."""
 
+    def create(self, name: str, data: bytes) -> None:
+        """Write an object where there is none, and make sure that it is there as it was sent.
+
+        Raises FileExistsError where there is one.
+        """
+
     def discard(self, names: Sequence[str]) -> None:
         """Delete objects for good that xcomctl itself has written, without condition and without a way back."""
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from base64 import b64encode
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from email.utils import parsedate_to_datetime
 from functools import cached_property, partial
+from hashlib import md5
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
@@ -87,6 +89,32 @@ class GCSStore:
             self._ask("write", name, "POST", "o", kind="storage#object", query=query, data=data)
         except FileNotFoundError as error:
             raise self._no_bucket("write", name) from error
+
+    def create(self, name: str, data: bytes) -> None:
+        """Upload where there is no generation; the answer tells the MD5 of what has arrived."""
+        query = {"uploadType": "media", "name": name, "ifGenerationMatch": NO_OBJECT, "fields": "kind,md5Hash"}
+        digest = b64encode(md5(data, usedforsecurity=False).digest()).decode()
+        try:
+            answer = self._ask("write", name, "POST", "o", kind="storage#object", query=query, data=data)
+        except FileNotFoundError as error:
+            raise self._no_bucket("write", name) from error
+        except FileExistsError:
+            if self._digest(name) != digest:
+                raise
+            return  # the answer was lost, and the request sent again
+        if answer.content.get("md5Hash") != digest:
+            raise StorageError(
+                f"{self._requests.url(name)} was written, and is not there as it was sent",
+                hint="nothing refers to this object; try again",
+            )
+
+    def _digest(self, name: str) -> str | None:
+        query = {"fields": "kind,md5Hash"}
+        try:
+            answer = self._ask("look up", name, "GET", "o", name, kind="storage#object", query=query)
+        except FileNotFoundError:
+            return None
+        return str(answer.content.get("md5Hash"))
 
     def discard(self, names: Sequence[str]) -> None:
         """DELETE, and where a bucket keeps versions every one of them: soft-deleted they stay all the same."""

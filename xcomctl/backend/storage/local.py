@@ -88,15 +88,26 @@ class LocalStore:
         """Write beside, and move into place."""
         beside = f"{name}.{os.getpid()}{HALF_WRITTEN}"
         try:
-            with _in_folder(os.path.dirname(name), lambda: open(beside, "wb")) as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
+            _write_whole(beside, data)
             os.replace(beside, name)
         except OSError as error:
             with suppress(OSError):
                 os.unlink(beside)
             raise _refused("write", name, error) from error
+
+    def create(self, name: str, data: bytes) -> None:
+        """Write beside, and link into place, which fails where there is a file."""
+        beside = f"{name}.{os.getpid()}{HALF_WRITTEN}"
+        try:
+            _write_whole(beside, data)
+            _move_to_nothing(beside, name)
+        except FileExistsError:
+            raise FileExistsError(name) from None
+        except OSError as error:
+            raise _refused("write", name, error) from error
+        finally:
+            with suppress(OSError):
+                os.unlink(beside)
 
     def discard(self, names: Sequence[str]) -> None:
         """Unlink, and remove the folders that this leaves empty as far as they are xcomctl's own."""
@@ -184,6 +195,13 @@ def _in_folder(folder: str, make: Callable[[], T]) -> T:
             os.makedirs(folder, exist_ok=True)
             return make()
     return make()
+
+
+def _write_whole(name: str, data: bytes) -> None:
+    with _in_folder(os.path.dirname(name), lambda: open(name, "wb")) as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _move_to_nothing(source: str, target: str) -> None:

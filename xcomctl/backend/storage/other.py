@@ -69,6 +69,10 @@ class OtherStore:
         """Refused: gc keeps its state only where it can also delete."""
         raise StorageError(f"cannot write {self._url(name)}: this kind of store is only read", hint="use --dry-run")
 
+    def create(self, name: str, data: bytes) -> None:
+        """Refused, as a write is."""
+        self.write(name, data)
+
     def discard(self, names: Sequence[str]) -> None:
         """Refused, as a write is."""
         raise StorageError("cannot delete on this kind of store", hint="use --dry-run")

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import re
+from base64 import b64encode
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from email.utils import parsedate_to_datetime
+from hashlib import md5
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
@@ -101,6 +103,33 @@ class S3Store:
     def write(self, name: str, data: bytes) -> None:
         """PUT."""
         self._call("write", name, "put_object", Key=name, Body=data)
+
+    def create(self, name: str, data: bytes) -> None:
+        """PUT with If-None-Match where botocore knows it, and with an MD5 that the store compares; then HEAD."""
+        digest = md5(data, usedforsecurity=False).digest()
+        condition = {"IfNoneMatch": "*"} if self._knows("PutObject", "IfNoneMatch") else {}
+        try:
+            self._call(
+                "write", name, "put_object", Key=name, Body=data, ContentMD5=b64encode(digest).decode(), **condition
+            )
+        except StorageError as error:
+            if _code(error.__cause__) not in CHANGED:
+                raise
+            if not self._is_ours(name, data):  # ours it is where the answer was lost, and the request sent again
+                raise FileExistsError(f"s3://{self._bucket}/{name}") from error
+        found = self.stat(name)
+        if found is None or found.size_bytes != len(data):
+            raise StorageError(
+                f"s3://{self._bucket}/{name} was written, and is not there as it was sent",
+                hint="is the store consistent? nothing refers to this object",
+            )
+
+    def _is_ours(self, name: str, data: bytes) -> bool:
+        try:
+            with self.open(name) as body:
+                return body.read() == data
+        except FileNotFoundError:
+            return False
 
     def discard(self, names: Sequence[str]) -> None:
         """Every version of each: where a bucket keeps versions, or did, a delete marker would be litter of its own."""
