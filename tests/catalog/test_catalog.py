@@ -183,7 +183,7 @@ def test_another_schema_than_the_default(databases: Databases, label):
         assert [xcom.state for xcom in found.rows(EVERYTHING)] == [State.EXTERNAL]
         assert len(list(found.references())) == 1
         assert found.latest_run(XComKey("d", "latest", "t")) == RUN
-        assert found.known_dags({"d", "e"}) == {"d"}
+        assert found.tasks.known_dags({"d", "e"}) == {"d"}
 
 
 @pytest.mark.databases("*-3.4")
@@ -296,7 +296,7 @@ def test_which_dags_are_known(database: Database, world: World):
     world.dag("without runs")
     world.push("d", RUN, "t", value="1")
     asked = {"without runs", "d", "D", "gone"}
-    assert opened(database).known_dags(asked) == {"without runs", "d"}
+    assert opened(database).tasks.known_dags(asked) == {"without runs", "d"}
 
 
 @pytest.mark.databases("*-3.3", "*-3.4")
@@ -308,7 +308,7 @@ def test_owners_that_may_still_write(database: Database, world: World):
         world.task("d", RUN, state, state=state, end_date=ended_at, updated_at=ended_at or now - timedelta(days=1))
         owners[state] = str(world.attempt("d", RUN, state))
     gone = str(uuid4())
-    unfinished = opened(database).unfinished({*owners.values(), gone}, now - timedelta(hours=1))
+    unfinished = opened(database).tasks.unfinished({*owners.values(), gone}, now - timedelta(hours=1))
     assert unfinished == {owners["running"], owners["deferred"], owners["success"]}
 
 
@@ -317,6 +317,6 @@ def test_a_superseded_attempt_is_over_whatever_its_state_says(database: Database
     long_ago = datetime(2026, 1, 1, tzinfo=timezone.utc)
     world.task("d", RUN, "t", state="up_for_retry", end_date=long_ago, updated_at=long_ago)
     first = str(world.attempt("d", RUN, "t"))
-    assert opened(database).unfinished({first}, datetime.now(timezone.utc)) == {first}
+    assert opened(database).tasks.unfinished({first}, datetime.now(timezone.utc)) == {first}
     world.retry("d", RUN, "t")
-    assert opened(database).unfinished({first}, datetime.now(timezone.utc)) == set()
+    assert opened(database).tasks.unfinished({first}, datetime.now(timezone.utc)) == set()

@@ -8,14 +8,14 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from itertools import islice
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
-from uuid import UUID
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from xcomctl.backend import reference
-from xcomctl.catalog.database import Database, open_database, utc
+from xcomctl.catalog.database import COORDINATES_PER_QUERY, Database, chunks, open_database, utc
 from xcomctl.catalog.schema import Schema, Table
 from xcomctl.catalog.selection import conditions, matches
 from xcomctl.catalog.source import Source, clause, source_of
+from xcomctl.catalog.tasks import Coordinates, Tasks
 from xcomctl.errors import NotFoundError
 from xcomctl.model import Filter, State, XCom, XComKey
 
@@ -24,15 +24,8 @@ if TYPE_CHECKING:
     from sqlalchemy.sql import ColumnElement, Select
 
 T = TypeVar("T")
-Coordinates: TypeAlias = tuple[str, str, str]
-"""DAG, run and task."""
-
-COORDINATES_PER_QUERY = 200
 LATEST = "latest"
 EPOCH = datetime.fromtimestamp(0, timezone.utc)
-
-TERMINAL = ("success", "failed", "skipped", "upstream_failed", "removed")
-"""The states of a task instance that is over (airflow.utils.state.State.finished)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +75,7 @@ class Catalog:
         self.database = database
         self._base = base
         self._dialect = database.dialect
+        self.tasks = Tasks(database)
 
     def __str__(self) -> str:
         return str(self.database)
@@ -184,7 +178,7 @@ class Catalog:
         coordinates = sorted({(p.dag_id, p.run_id, p.task_id) for p in placements if p not in unaskable})
         for table in self.schema.live:
             source = source_of(table, self.schema)
-            for some in _chunks(coordinates, COORDINATES_PER_QUERY):
+            for some in chunks(coordinates, COORDINATES_PER_QUERY):
                 found.update(unique for row in self._mentioning(source, some) for unique in _referred(row.root))
         return found
 
@@ -205,93 +199,16 @@ class Catalog:
                 if unique in _referred(row.root):
                     yield " ".join((f"{self}: {table.name}", *map(str, row[1:]))).rstrip()
 
-    def known_dags(self, dag_ids: Collection[str]) -> set[str]:
-        """Of some DAGs those that this database knows, by the DAG itself, its runs or its XComs."""
-        from sqlalchemy import select
-
-        known: set[str] = set()
-        asked = {dag_id for dag_id in dag_ids if self._dialect.can_hold(dag_id)}
-        for name in ("dag", "dag_run", "xcom", "xcom_v1"):
-            for some in _chunks(sorted(asked - known), COORDINATES_PER_QUERY):
-                if name in self.schema.tables:
-                    dag_id = clause(self.schema, name, ("dag_id",)).c.dag_id
-                    known.update(
-                        row.dag_id for row in self.database.fetch(select(dag_id).distinct().where(dag_id.in_(some)))
-                    )
-        return known & asked
-
-    def known_runs(self, runs: Collection[tuple[str, str]]) -> set[tuple[str, str]]:
-        """Of some runs, by DAG and run id, those that are there."""
-        from sqlalchemy import select, tuple_
-
-        run = clause(self.schema, "dag_run", ("dag_id", "run_id"))
-        found: set[tuple[str, str]] = set()
-        for some in _chunks(sorted(r for r in runs if self._dialect.can_hold("".join(r))), COORDINATES_PER_QUERY):
-            query = select(run.c.dag_id, run.c.run_id).where(tuple_(run.c.dag_id, run.c.run_id).in_(list(some)))
-            found.update((row.dag_id, row.run_id) for row in self.database.fetch(query))
-        return found
-
-    def logged_runs(self, runs: Collection[tuple[str, str]]) -> set[tuple[str, str]]:
-        """Of some runs those that Airflow's log speaks of, also after they were deleted (Airflow >=2.10)."""
-        from sqlalchemy import select, tuple_
-
-        if not {"dag_id", "run_id"} <= self.schema.log:
-            return set()
-        log = clause(self.schema, "log", ("dag_id", "run_id"))
-        found: set[tuple[str, str]] = set()
-        for some in _chunks(sorted(r for r in runs if self._dialect.can_hold("".join(r))), COORDINATES_PER_QUERY):
-            here = tuple_(log.c.dag_id, log.c.run_id).in_(list(some))
-            query = select(log.c.dag_id, log.c.run_id).distinct().where(here)
-            found.update((row.dag_id, row.run_id) for row in self._fetch(query))
-        return found
-
-    def last_heartbeat(self) -> datetime | None:
-        """When a scheduler, a worker or any other job gave its last sign of life; None where none ever did."""
-        from sqlalchemy import func, select
-
-        if "latest_heartbeat" not in self.schema.job:
-            return None
-        job = clause(self.schema, "job", ("latest_heartbeat",))
-        return _utc(self._fetch(select(func.max(job.c.latest_heartbeat)))[0][0])
-
-    def task_states(self, tasks: Collection[Coordinates]) -> dict[Coordinates, set[str]]:
-        """Of some tasks of runs the states of their instances; a task without one is left out."""
-        from sqlalchemy import select, tuple_
-
-        ti = clause(self.schema, "task_instance", ("dag_id", "run_id", "task_id", "state"))
-        found: dict[Coordinates, set[str]] = {}
-        for some in _chunks(sorted(t for t in tasks if self._dialect.can_hold("".join(t))), COORDINATES_PER_QUERY):
-            here = tuple_(ti.c.dag_id, ti.c.run_id, ti.c.task_id).in_(list(some))
-            for row in self.database.fetch(select(ti).where(here)):
-                found.setdefault((row.dag_id, row.run_id, row.task_id), set()).add(row.state or "none")
-        return found
-
     def referring_tasks(self, tasks: Collection[Coordinates]) -> set[Coordinates]:
         """Of some tasks of runs those that have any row which refers to an object."""
         found: set[Coordinates] = set()
         for table in self.schema.live:
             source = source_of(table, self.schema)
-            for some in _chunks(sorted(t for t in tasks if self._dialect.can_hold("".join(t))), COORDINATES_PER_QUERY):
+            for some in chunks(sorted(t for t in tasks if self._dialect.can_hold("".join(t))), COORDINATES_PER_QUERY):
                 found.update(
                     (r.dag_id, r.run_id, r.task_id) for r in self._mentioning(source, some) if _referred(r.root)
                 )
         return found
-
-    def unfinished(self, task_instance_ids: Collection[str], finished_before: datetime) -> set[str]:
-        """Of some task instances those that may still write: not over, or over only since `finished_before`.
-
-        An attempt that was superseded (3.4: `working_set` is NULL) is over, whatever its state says.
-        """
-        if "id" not in self.schema.task_instance:
-            return set()
-        unfinished = set()
-        for some in _chunks(sorted(task_instance_ids), COORDINATES_PER_QUERY):
-            for row in self.database.fetch(self._task_instances(some)):
-                over = row.state in TERMINAL or row.working_set is None
-                ended_at = utc(row.ended_at)
-                if not over or ended_at is None or ended_at > finished_before:
-                    unfinished.add(str(UUID(str(row.id))))
-        return unfinished
 
     def _listing(self, source: Source, *more: ColumnElement[Any]) -> Select[Any]:
         from sqlalchemy import select
@@ -383,21 +300,6 @@ class Catalog:
             select(*names, root.label("root")).select_from(source.rows).where(here, root.is_not(None))
         )
 
-    def _task_instances(self, identifiers: Sequence[str]) -> Select[Any]:
-        """By id in both spellings: SQLite and MySQL hold uuids as text, with hyphens until 3.3 and without since."""
-        from sqlalchemy import func, select, true
-
-        attempts = "working_set" in self.schema.task_instance
-        columns = ("id", "state", "end_date", "updated_at", *(("working_set",) if attempts else ()))
-        ti = clause(self.schema, "task_instance", columns)
-        spellings = [spelling for each in identifiers for spelling in (each, each.replace("-", ""))]
-        return select(
-            ti.c.id,
-            ti.c.state,
-            func.coalesce(ti.c.end_date, ti.c.updated_at).label("ended_at"),
-            (ti.c.working_set if attempts else true()).label("working_set"),
-        ).where(ti.c.id.in_(spellings))
-
 
 def _live(source: Source, all_attempts: bool) -> list[ColumnElement[Any]]:
     return [] if all_attempts or source.live is None else [source.live]
@@ -406,11 +308,6 @@ def _live(source: Source, all_attempts: bool) -> list[ColumnElement[Any]]:
 def _is_named(xcom: XCom, key: XComKey) -> bool:
     """Whether a row has exactly these names: MySQL's collations leave out spaces at the end."""
     return (xcom.dag_id, xcom.run_id, xcom.task_id, xcom.key) == (key.dag_id, key.run_id, key.task_id, key.key)
-
-
-def _chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
-    for start in range(0, len(items), size):
-        yield items[start : start + size]
 
 
 def _decoded(stored: Any) -> str:

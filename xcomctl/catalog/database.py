@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from xcomctl.catalog.dialect import dialect_of
 from xcomctl.catalog.engine import connected, is_out_of_reach, open_engine, shown
@@ -17,8 +17,11 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Engine, Row
     from sqlalchemy.sql import ColumnElement, FromClause, Select
 
+T = TypeVar("T")
+
 ROWS_PER_PAGE = 10_000
 ROWS_PER_FETCH = 1_000
+COORDINATES_PER_QUERY = 200
 
 POSTGRESQL_IDENTITY = """
 SELECT system_identifier || '/' || (SELECT oid FROM pg_database WHERE datname = current_database())
@@ -144,3 +147,9 @@ def utc(moment: datetime | str | None) -> datetime | None:
         return None
     parsed = datetime.fromisoformat(moment.replace("Z", "+00:00")) if isinstance(moment, str) else moment
     return parsed.replace(tzinfo=timezone.utc) if parsed.tzinfo is None else parsed.astimezone(timezone.utc)
+
+
+def chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    """The items, so many at a time."""
+    for start in range(0, len(items), size):
+        yield items[start : start + size]

@@ -23,8 +23,8 @@ class Causes:
         dag_ids = {dag_id for dag_id, _, _ in tasks}
         runs = {task[:2] for task in tasks}
         self._archived = evidence.archived
-        self._dags = {dag_id for each in catalogs for dag_id in each.known_dags(dag_ids)}
-        self._runs = {run for each in catalogs for run in each.known_runs(runs)}
+        self._dags = {dag_id for each in catalogs for dag_id in each.tasks.known_dags(dag_ids)}
+        self._runs = {run for each in catalogs for run in each.tasks.known_runs(runs)}
         self._states: dict[Task, set[str]] = {}
         for task, states in _states(tasks, catalogs):
             self._states.setdefault(task, set()).update(states)
@@ -46,7 +46,7 @@ class Causes:
 
 def _states(tasks: Collection[Task], catalogs: Sequence[Catalog]) -> Iterator[tuple[Task, set[str]]]:
     for catalog in catalogs:
-        yield from catalog.task_states(tasks).items()
+        yield from catalog.tasks.task_states(tasks).items()
 
 
 def _task(orphan: Placement) -> Task:

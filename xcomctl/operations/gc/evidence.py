@@ -227,7 +227,7 @@ def _live(mentions: Iterable[Mention], known: str | None = None) -> Live:
 def doubt_of(orphans: Sequence[Placement], catalogs: Sequence[Catalog], rules: Rules, now: datetime) -> Doubt:
     """What the catalogues know of the DAGs and task instances that these orphans are named after."""
     dag_ids = {orphan.dag_id for orphan in orphans}
-    known = {dag_id for catalog in catalogs for dag_id in catalog.known_dags(dag_ids)}
+    known = {dag_id for catalog in catalogs for dag_id in catalog.tasks.known_dags(dag_ids)}
     unknown = {d for d in dag_ids - known if not is_like(d, rules.include_unknown_dags, empty=False)}
     return Doubt(unknown, unfinished_owners(orphans, catalogs, now))
 
@@ -235,4 +235,4 @@ def doubt_of(orphans: Sequence[Placement], catalogs: Sequence[Catalog], rules: R
 def unfinished_owners(placements: Iterable[Placement], catalogs: Sequence[Catalog], now: datetime) -> set[str]:
     """The task instances that may still write one of these names: at work, or over for too short a time."""
     owners = {placement.owner for placement in placements if placement.owner is not None}
-    return {owner for catalog in catalogs for owner in catalog.unfinished(owners, now - OWNER_REST)}
+    return {owner for catalog in catalogs for owner in catalog.tasks.unfinished(owners, now - OWNER_REST)}

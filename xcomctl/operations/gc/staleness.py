@@ -30,7 +30,7 @@ Newcomer = tuple[datetime, Placement]
 def sign_of_another_database(evidence: Evidence, catalogs: Sequence[Catalog]) -> str | None:
     """What speaks for another database, in words."""
     newest = _newest_of_known_dags(evidence, catalogs)
-    heartbeats = [beat for catalog in catalogs if (beat := catalog.last_heartbeat()) is not None]
+    heartbeats = [beat for catalog in catalogs if (beat := catalog.tasks.last_heartbeat()) is not None]
     late = [p for at, p in newest if heartbeats and at > max(heartbeats) + HEARTBEATS_LATE]
     if len(late) >= AFTER_HEARTBEATS:
         return f"objects were written more than a day after the last heartbeat of any job, {max(heartbeats)}"
@@ -47,7 +47,7 @@ def _newest_of_known_dags(evidence: Evidence, catalogs: Sequence[Catalog]) -> li
     dated = ((found.modified_at, placement) for found, placement in evidence.listing.objects if placement is not None)
     newest = nlargest(LOOKED_AT, dated, key=itemgetter(0))
     dag_ids = {placement.dag_id for _, placement in newest}
-    known = {dag_id for catalog in catalogs for dag_id in catalog.known_dags(dag_ids)}
+    known = {dag_id for catalog in catalogs for dag_id in catalog.tasks.known_dags(dag_ids)}
     return [(at, placement) for at, placement in newest if placement.dag_id in known]
 
 
@@ -57,5 +57,5 @@ def _of_strange_runs(
     """Those that no row refers to, of runs that are not there and were not logged: a deleted run stays in the log."""
     orphans = [p for p in placements if not evidence.live.holds(p) and not evidence.archived.holds(p)]
     runs = {(p.dag_id, p.run_id) for p in orphans}
-    known = {run for catalog in catalogs for run in catalog.known_runs(runs) | catalog.logged_runs(runs)}
+    known = {run for catalog in catalogs for run in catalog.tasks.known_runs(runs) | catalog.tasks.logged_runs(runs)}
     return [p for p in orphans if (p.dag_id, p.run_id) not in known]
