@@ -14,6 +14,8 @@ from xcomctl.errors import MetadataError, UsageError
 from xcomctl.model import StorageOptions
 
 BASE_PATH_ENV = "AIRFLOW__COMMON_IO__XCOM_OBJECTSTORAGE_PATH"
+THRESHOLD_ENV = "AIRFLOW__COMMON_IO__XCOM_OBJECTSTORAGE_THRESHOLD"
+COMPRESSION_ENV = "AIRFLOW__COMMON_IO__XCOM_OBJECTSTORAGE_COMPRESSION"
 STATE_STORE_ENV = "AIRFLOW__COMMON_IO__STATE_STORE_OBJECTSTORAGE_PATH"
 DATABASE_ENV = "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"
 SCHEMA_ENV = "AIRFLOW__DATABASE__SQL_ALCHEMY_SCHEMA"
@@ -60,6 +62,23 @@ def resolve(
 def state_store_path() -> str | None:
     """The base path of Airflow's state stores (Airflow >=3.3, common-io >=1.8), if there is one."""
     return _configured(STATE_STORE_ENV, "state_store_objectstorage_path")
+
+
+def xcom_threshold() -> int | None:
+    """The size in bytes from which on Airflow puts values into storage; None where it never does."""
+    text = _configured(THRESHOLD_ENV, "xcom_objectstorage_threshold")
+    try:
+        threshold = int(text) if text is not None else -1
+    except ValueError as error:
+        raise MetadataError(
+            f"[common.io] xcom_objectstorage_threshold {text!r} is not a number", hint="say --threshold"
+        ) from error
+    return threshold if threshold >= 0 else None
+
+
+def xcom_compression() -> str | None:
+    """What Airflow compresses objects with, by fsspec's name."""
+    return _configured(COMPRESSION_ENV, "xcom_objectstorage_compression")
 
 
 def parse_storage_options(words: Sequence[str]) -> StorageOptions:

@@ -131,6 +131,20 @@ def parse_base(text: str) -> Address | None:
     return Address(address.text, address.protocol, address.conn_id, location)
 
 
+def address_of(base: Address, dag_id: str, run_id: str, task_id: str, leaf: str) -> Address | None:
+    """The address of a task's object called `leaf`, a new uuid4 and a codec's ending, as common-io makes them.
+
+    None for names that do not come back from it as they are: Airflow's path arithmetic drops `//`, `.` and `..`.
+    """
+    name = f"{dag_id}/{run_id}/{task_id}/{leaf}"
+    address = parse(f"{base.text.rstrip('/')}/{name}")
+    placement = place(name)
+    if address is None or placement is None or any(part in ("", ".", "..") for part in name.split("/")):
+        return None
+    same = (placement.dag_id, placement.run_id, placement.task_id) == (dag_id, run_id, task_id)
+    return address if same and address.follows(base) else None
+
+
 def recognise(value: str, base: Address | None) -> Address | None:
     """The reference that a row's string value is, or None when it is plain data.
 

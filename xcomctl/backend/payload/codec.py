@@ -1,4 +1,4 @@
-"""Compressed bytes to bytes, by what the name says and what the bytes are; when they disagree, the bytes win.
+"""Compressed bytes to bytes, by what the name says and what the bytes are, and back. Of the two the bytes win.
 
 fsspec's readers are not used: with zstandard and snappy they take data that is cut short for whole.
 """
@@ -154,4 +154,85 @@ _CODECS: dict[str, Callable[[bytes], bytes]] = {
     "zstd": _unzstd,
     "lz4": _unlz4,
     "snappy": _unsnappy,
+}
+
+
+SUFFIX_OF = {
+    "gzip": ".gz",
+    "bz2": ".bz2",
+    "xz": ".xz",
+    "lzma": ".lzma",
+    "zip": ".zip",
+    "zstd": ".zst",
+    "lz4": ".lz4",
+    "snappy": ".snappy",
+}
+"""The ending that common-io gives an object for each codec, by fsspec's name."""
+
+
+def compress(data: bytes, codec: str) -> bytes:
+    """The data as fsspec's writer of that name compresses it. Raises `PayloadError` for a library that is missing."""
+    try:
+        return _COMPRESSORS[codec](data)
+    except ImportError as error:
+        package = _PACKAGES.get(codec, f"a Python that has {codec}")
+        message = f"compressing with {codec} needs a package that is missing"
+        raise PayloadError(message, hint=f"install {package}") from error
+
+
+def _gzip(data: bytes) -> bytes:
+    import gzip
+
+    return gzip.compress(data, mtime=0)
+
+
+def _bzip2(data: bytes) -> bytes:
+    import bz2
+
+    return bz2.compress(data)
+
+
+def _xz(data: bytes) -> bytes:
+    import lzma
+
+    return lzma.compress(data)
+
+
+def _zip(data: bytes) -> bytes:
+    """One member called `file`, as fsspec writes it; but compressed, which fsspec leaves out."""
+    import zipfile
+
+    buffer = BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(zipfile.ZipInfo("file"), data, zipfile.ZIP_DEFLATED)
+    return buffer.getvalue()
+
+
+def _zstd(data: bytes) -> bytes:
+    for module in ("compression.zstd", "backports.zstd"):
+        try:
+            squeezed: bytes = import_module(module).compress(data)
+        except ImportError:
+            continue
+        return squeezed
+    return bytes(import_module("zstandard").ZstdCompressor().compress(data))
+
+
+def _lz4(data: bytes) -> bytes:
+    return bytes(import_module("lz4.frame").compress(data))
+
+
+def _snappy(data: bytes) -> bytes:
+    return bytes(import_module("cramjam").snappy.compress(data))
+
+
+_COMPRESSORS: dict[str, Callable[[bytes], bytes]] = {
+    "gzip": _gzip,
+    "bz2": _bzip2,
+    "xz": _xz,
+    "lzma": _xz,
+    "zip": _zip,
+    "zstd": _zstd,
+    "lz4": _lz4,
+    "snappy": _snappy,
 }

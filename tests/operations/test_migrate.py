@@ -1,0 +1,254 @@
+"""Values that move from their rows to storage: byte for byte, once, and only where nothing speaks against it."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from tests.lab import s3
+from tests.lab.database import Database
+from tests.lab.folder import Folder
+from tests.lab.world import World
+from tests.operations.scene import AT_ONCE, Around, Scene
+from xcomctl.backend import payload
+from xcomctl.backend.reference import parse
+from xcomctl.backend.storage import Store
+from xcomctl.catalog.rewriting import Rewriter
+from xcomctl.errors import ExitCode, LockedError, StorageError
+from xcomctl.ledger.lease import held, holder
+from xcomctl.model import Filter, State
+from xcomctl.operations.gc import collecting
+from xcomctl.operations.migrate import Account, Gate, Rules, Scope, migrating
+
+UNPROVED = Rules(threshold=1000, allow=frozenset({Gate.BACKEND}))
+"""Whether Airflow reads the result is tried where an Airflow is."""
+
+LARGE = json.dumps({"b": ["ünï 😀", 1e-07, None], "a": "long " * 500}, ensure_ascii=False)
+
+
+@pytest.fixture
+def scene(database: Database, world: World, store: s3.Bucket | Folder) -> Scene:
+    return Scene(database, world, store)
+
+
+pytestmark = pytest.mark.stores("file")
+
+
+def scope(scene: Scene, store: Store | None = None) -> Scope:
+    of_gc = scene.scope(store=store)
+    return Scope(scene.catalog, of_gc.store, of_gc.base, of_gc.control)
+
+
+def migrate(scene: Scene, rules: Rules = UNPROVED, store: Store | None = None) -> Account:
+    with migrating(scope(scene, store), rules) as migration:
+        if not migration.account.plan.refusals:
+            list(migration.carry_out())
+    return migration.account
+
+
+def values(scene: Scene) -> dict[tuple[str, ...], bytes]:
+    """What each row holds, as the database gives it back."""
+    rewriter = Rewriter(scene.catalog)
+    rows = rewriter.rows(Filter(), at_least=0)
+    return {(row.table.name, *map(str, row.key)): text.data for row in rows if (text := rewriter.text(row)) is not None}
+
+
+def followed(scene: Scene, value: bytes) -> bytes:
+    """The value, or the one that it refers to."""
+    text = json.loads(value)
+    address = parse(text) if isinstance(text, str) else None
+    if address is None:
+        return value
+    with scene.store.open(address.location.name) as body:
+        return payload.decompress(body.read(), address.location.name).data
+
+
+def reasons(account: Account) -> dict[str, int]:
+    return {reason.value: amount.rows for reason, amount in account.by_reason.items()}
+
+
+class TestMoving:
+    @pytest.mark.parametrize("codec", [None, "gzip"])
+    def test_each_value_is_in_storage_as_it_was_in_its_row(self, scene: Scene, codec: str | None):
+        for number in range(7):
+            scene.world.push("d", f"r {number}", "t", key="large", value=LARGE)
+            scene.world.push("d", f"r {number}", "t", key="small", value="[1, 2]")
+        before = values(scene)
+        account = migrate(scene, replace(UNPROVED, codec=codec))
+        after = values(scene)
+        assert (account.exit_code, account.migrated.rows, account.failures) == (ExitCode.OK, 7, [])
+        assert {key: followed(scene, value) for key, value in after.items()} == before
+        states = [xcom.state for xcom in scene.catalog.rows(Filter())]
+        assert sorted(states) == [State.EXTERNAL] * 7 + [State.INLINE] * 7
+        assert len(scene.urls()) == 7 and all(url.endswith(".gz") == bool(codec) for url in scene.urls())
+        again = migrate(scene, replace(UNPROVED, codec=codec))
+        assert (again.migrated.rows, values(scene)) == (0, after)
+
+    @pytest.mark.databases("*-3.4")
+    def test_every_attempt_moves(self, scene: Scene):
+        scene.world.push("d", "r", "t", key="old", value=LARGE, legacy=True)
+        scene.world.push("d", "r", "t", value=LARGE)
+        scene.world.retry("d", "r", "t")
+        scene.world.push("d", "r", "t", value=LARGE)
+        scene.world.task("d", "r", "t", state="success")
+        before = values(scene)
+        assert migrate(scene).migrated.rows == 3
+        assert {key: followed(scene, value) for key, value in values(scene).items()} == before
+
+    @pytest.mark.databases("sqlite-3.3")
+    @pytest.mark.stores("file", "ministack", "seaweedfs")
+    def test_what_has_moved_is_no_orphan(self, scene: Scene):
+        scene.world.push("d", "r", "t", value=LARGE)
+        migrate(scene)
+        assert scene.collect(replace(AT_ONCE)).tallies["deleted"].count == 0 and len(scene.urls()) == 1
+
+    @pytest.mark.databases("sqlite-3.3")
+    def test_a_dry_run_changes_nothing(self, scene: Scene):
+        scene.world.push("d", "r", "t", value=LARGE)
+        before = values(scene)
+        account = migrate(scene, replace(UNPROVED, dry_run=True))
+        assert (account.plan.movable.rows, values(scene), scene.raw.keys("")) == (1, before, set())
+
+
+class TestSkipping:
+    def test_what_airflow_itself_reads_stays(self, scene: Scene):
+        for key in ("skipmixin_key", "past_depends_met", "_link_SomeLink", "pipeline_inlets"):
+            scene.world.push("d", "r", "t", key=key, value=LARGE)
+        scene.world.push("d", "r", "t", key="link", value=json.dumps("https://example.org/" + "x" * 2000))
+        before = values(scene)
+        assert reasons(migrate(scene)) == {"control_key": 4, "link": 1}
+        assert values(scene) == before
+
+    @pytest.mark.parametrize(("run", "task"), [("running", "success"), ("queued", "success"), ("success", "running")])
+    def test_a_run_that_is_not_over_is_left_alone(self, scene: Scene, run: str, task: str):
+        scene.world.push("d", "r", "t", value=LARGE)
+        scene.world.push("d", "over", "t", value=LARGE)
+        scene.world.run("d", "r", state=run)
+        scene.world.task("d", "r", "t", state=task)
+        account = migrate(scene)
+        assert (account.migrated.rows, reasons(account)) == (1, {"run_unfinished": 1})
+
+    @pytest.mark.databases("*-2.11")
+    def test_what_is_no_json_stays(self, scene: Scene):
+        scene.world.push("d", "r", "t", key="pickled", value=pickle.dumps("x" * 2000))
+        scene.world.push("d", "r", "t", key="broken", value=b'{"a": ' + b"1" * 2000)
+        before = values(scene)
+        assert reasons(migrate(scene)) == {"pickled": 1, "not_json": 1}
+        assert values(scene) == before
+
+    @pytest.mark.databases("sqlite-3.3", "mysql-3.3", "postgresql-3.3")
+    def test_a_reference_stays(self, scene: Scene):
+        scene.push("d")
+        before = values(scene)
+        assert reasons(migrate(scene, replace(UNPROVED, threshold=1))) == {"reference": 1}
+        assert values(scene) == before
+
+    @pytest.mark.databases("sqlite-3.3")
+    @pytest.mark.parametrize("run_id", ["a//b", "..", "a/./b", "a/../b", "/a", "a/"])
+    def test_a_name_that_airflow_would_not_find_again_stays(self, scene: Scene, run_id: str):
+        scene.world.push("d", run_id, "t", value=LARGE)
+        assert reasons(migrate(scene)) == {"unsafe_name": 1} and scene.urls() == set()
+
+
+@pytest.mark.databases("sqlite-3.3", "postgresql-3.3", "mysql-3.3")
+class TestMeanwhile:
+    """What happens between the reading of a row and its swap."""
+
+    @pytest.mark.parametrize("deed", ["push", "delete"])
+    def test_a_row_that_changes_wins(self, scene: Scene, deed: str):
+        scene.world.push("d", "r", "t", value=LARGE)
+        world = scene.world
+
+        class Slow(Around):
+            def create(self, name: str, data: bytes) -> None:
+                self.real.create(name, data)
+                if deed == "push":
+                    world.push("d", "r", "t", value='"new"')
+                else:
+                    world.delete_xcom("d", "r", "t")
+
+        account = migrate(scene, store=Slow(scene.store))
+        assert (account.migrated.rows, reasons(account), account.exit_code) == (0, {"changed": 1}, ExitCode.OK)
+        assert list(values(scene).values()) == ([b'"new"'] if deed == "push" else [])
+
+    def test_a_store_that_refuses_some(self, scene: Scene):
+        for number in range(4):
+            scene.world.push("d", f"r {number}", "t", value=LARGE)
+        before = values(scene)
+
+        class Refusing(Around):
+            def create(self, name: str, data: bytes) -> None:
+                if "/r 2/" in name:
+                    raise StorageError("the store is full")
+                self.real.create(name, data)
+
+        account = migrate(scene, store=Refusing(scene.store))
+        assert (account.exit_code, account.migrated.rows, account.failed.rows) == (ExitCode.PARTIAL, 3, 1)
+        (failure,) = account.failures
+        assert (failure["code"], failure["run_id"], failure["message"]) == ("write_failed", "r 2", "the store is full")
+        assert {key: followed(scene, value) for key, value in values(scene).items()} == before
+        assert migrate(scene).migrated.rows == 1
+
+
+@pytest.mark.databases("sqlite-3.3")
+class TestLease:
+    def test_not_beside_gc(self, scene: Scene):
+        scene.push("d")
+        with held(scene.scope().control, holder("gc's", "gc")), pytest.raises(LockedError):
+            migrate(scene)
+
+    def test_gc_not_beside_it(self, scene: Scene):
+        scene.push("d")
+        with migrating(scope(scene), UNPROVED), pytest.raises(LockedError), collecting(scene.scope(), AT_ONCE):
+            pass
+
+    def test_beside_another(self, scene: Scene):
+        scene.push("d")
+        with migrating(scope(scene), UNPROVED), migrating(scope(scene), UNPROVED) as second:
+            assert second.lease is not None
+
+
+@pytest.fixture
+def configured(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
+    """Airflow in this environment, told to use the base path of the scene."""
+    pytest.importorskip("airflow.providers.common.io", reason="no Airflow is installed here")
+    monkeypatch.setenv(
+        "AIRFLOW__CORE__XCOM_BACKEND", "airflow.providers.common.io.xcom.backend.XComObjectStorageBackend"
+    )
+    monkeypatch.setenv("AIRFLOW__COMMON_IO__XCOM_OBJECTSTORAGE_PATH", scene.base.text)
+    monkeypatch.setenv("AIRFLOW__COMMON_IO__XCOM_OBJECTSTORAGE_THRESHOLD", "1000")
+    yield scene
+
+
+@pytest.mark.databases("sqlite-3.3")
+class TestProof:
+    """The installed Airflow reads what was written, or nothing is."""
+
+    PROVED = replace(UNPROVED, allow=frozenset())
+
+    @pytest.mark.parametrize("codec", [None, "gzip", "bz2", "xz", "zip"])
+    def test_airflow_reads_the_result(self, configured: Scene, codec: str | None):
+        for number in range(3):
+            configured.world.push("d", f"r {number}", "t", value=LARGE)
+        account = migrate(configured, replace(self.PROVED, codec=codec))
+        assert (account.plan.refusals, account.failures, account.migrated.rows) == ((), [], 3)
+
+    @pytest.mark.parametrize(
+        ("variable", "value"),
+        [("AIRFLOW__CORE__XCOM_BACKEND", ""), ("AIRFLOW__COMMON_IO__XCOM_OBJECTSTORAGE_PATH", "file:///elsewhere")],
+    )
+    def test_what_airflow_would_not_read_is_not_written(
+        self, configured: Scene, monkeypatch: pytest.MonkeyPatch, variable: str, value: str
+    ):
+        configured.world.push("d", "r", "t", value=LARGE)
+        monkeypatch.setenv(variable, value) if value else monkeypatch.delenv(variable)
+        before = values(configured)
+        account = migrate(configured, self.PROVED)
+        assert account.exit_code is ExitCode.REFUSED
+        assert [refusal.gate for refusal in account.plan.refusals] == [Gate.BACKEND]
+        assert "the URL as if it were the value" in account.plan.refusals[0].message
+        assert values(configured) == before and configured.urls() == set()

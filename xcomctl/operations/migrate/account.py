@@ -1,0 +1,102 @@
+"""What one migration did, kept while it runs, so that one that breaks off can still be reported."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from itertools import chain
+
+from xcomctl.catalog.catalog import Row
+from xcomctl.errors import ExitCode, XcomctlError
+from xcomctl.operations.migrate.terms import Amount, Plan, Skip
+
+NOTHING = Amount()
+STATUS = {
+    ExitCode.OK: "success",
+    ExitCode.PARTIAL: "partial",
+    ExitCode.REFUSED: "refused",
+    ExitCode.STORAGE: "error",
+}
+
+
+@dataclass(slots=True)
+class Account:
+    """The counts of one run. `skipped` adds to what the plan has skipped; its bytes are those of the texts."""
+
+    plan: Plan
+    operation_id: str
+    migrated: Amount = NOTHING
+    failed: Amount = NOTHING
+    skipped: dict[Skip, Amount] = field(default_factory=dict)
+    failures: list[dict[str, object]] = field(default_factory=list)
+    stopped: str | None = None
+
+    def moved(self, size_bytes: int) -> None:
+        """A row refers to its value now."""
+        self.migrated += Amount(1, size_bytes)
+
+    def skip(self, reason: Skip, size_bytes: int) -> None:
+        """A row stays as it is, for good reason."""
+        self.skipped[reason] = self.skipped.get(reason, NOTHING) + Amount(1, size_bytes)
+
+    def fail(self, code: str, row: Row, error: XcomctlError) -> None:
+        """A row stays as it is, and should not have."""
+        xcom = row.xcom
+        self.failed += Amount(1, xcom.size_bytes)
+        names = ("dag_id", "run_id", "task_id", "map_index", "key")
+        identity = {name: getattr(xcom, name) for name in names}
+        self.failures.append({"code": code, **identity, "message": error.message})
+
+    def complain(self, code: str, message: str) -> None:
+        """Something is wrong with the whole run."""
+        self.failures.append({"code": code, "message": message})
+
+    @property
+    def done(self) -> int:
+        """How many of the movable rows have been handled."""
+        return self.migrated.rows + self.failed.rows + sum(amount.rows for amount in self.skipped.values())
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """What the shell is told: partial only when something was changed, storage when nothing could be."""
+        if self.plan.refusals:
+            return ExitCode.REFUSED
+        if self.failures:
+            return ExitCode.PARTIAL if self.migrated.rows else ExitCode.STORAGE
+        return ExitCode.OK
+
+    @property
+    def by_reason(self) -> dict[Skip, Amount]:
+        """What was skipped, by why."""
+        found: dict[Skip, Amount] = {}
+        for reason, amount in chain(self.plan.skipped.items(), self.skipped.items()):
+            found[reason] = found.get(reason, NOTHING) + amount
+        return {reason: found[reason] for reason in Skip if reason in found}
+
+    @property
+    def amounts(self) -> dict[str, Amount]:
+        """Every count of the report, by its name."""
+        return {
+            "selected": self.plan.selected,
+            "movable": self.plan.movable,
+            "migrated": self.migrated,
+            "skipped": sum(self.by_reason.values(), NOTHING),
+            "failed": self.failed,
+        }
+
+    def document(self) -> dict[str, object]:
+        """The report as programs read it."""
+        counts: dict[str, object] = {}
+        for name, amount in self.amounts.items():
+            counts |= {name: amount.rows, f"{name}_bytes": amount.bytes}
+        return {
+            "schema": 1,
+            "command": "migrate",
+            "operation_id": self.operation_id,
+            "dry_run": self.plan.rules.dry_run,
+            "status": "partial" if self.stopped == "signal" else STATUS[self.exit_code],
+            **counts,
+            "skipped_by_reason": {reason.value: amount.rows for reason, amount in self.by_reason.items()},
+            "failures": self.failures,
+            "refusals": [{"gate": each.gate.value, "message": each.message} for each in self.plan.refusals],
+            "stopped": self.stopped,
+        }

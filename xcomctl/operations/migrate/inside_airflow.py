@@ -1,0 +1,59 @@
+"""What runs in a process of its own: Airflow, as it is configured here, reads values in the row and in storage.
+
+`python -m xcomctl.operations.migrate.inside_airflow ASKED ANSWERED`, two files of JSON, since Airflow logs to stdout.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+
+def main(asked: Path, answered: Path) -> None:
+    """Answer whether each reference gives what the value did, and which class says so."""
+    backend = _backend()
+    answers = [_same(backend, each["value"], each["reference"]) for each in json.loads(asked.read_text())]
+    name = f"{backend.__module__}.{backend.__qualname__}"
+    answered.write_text(json.dumps({"backend": name, "answers": answers}))
+
+
+def _backend() -> Any:
+    """The XCom class that workers resolve."""
+    try:
+        from airflow.sdk.execution_time.xcom import XCom
+    except ImportError:  # Airflow 2
+        from airflow.models.xcom import XCom
+    return XCom
+
+
+def _same(backend: Any, value: str, reference: str) -> str | None:
+    """None if both texts of JSON give the same in a task, else what is wrong."""
+    inline, external = _given(backend, value), _given(backend, json.dumps(reference))
+    if external == reference:
+        return "a task is given the URL as if it were the value"
+    return None if _equal(inline, external) else f"a task is given {external!r:.80} instead of {inline!r:.80}"
+
+
+def _given(backend: Any, text: str) -> object:
+    """What a task gets; an error is as good as a value, if it is the same one."""
+    from airflow import __version__
+
+    stored = text.encode() if __version__.startswith("2.") else json.loads(text)
+    try:
+        return backend.deserialize_value(SimpleNamespace(value=stored, key="return_value"))
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+
+
+def _equal(one: Any, other: Any) -> bool:
+    if type(one) is not type(other):
+        return False
+    equal = one.equals(other) if hasattr(one, "equals") else one == other
+    return equal is True or repr(one) == repr(other)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))

@@ -1,0 +1,62 @@
+"""Count what would move, and try whether Airflow could read it, with a sample that is removed again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from xcomctl.backend.reference import Address
+from xcomctl.backend.storage import Store
+from xcomctl.catalog import Catalog
+from xcomctl.ledger import Control
+from xcomctl.operations.migrate.judging import judged
+from xcomctl.operations.migrate.proof import wrong_with_a_sample
+from xcomctl.operations.migrate.terms import Amount, Gate, Plan, Refusal, Rules, Skip
+
+Watch = Callable[[str, int], None]
+"""Told of a step, and how many rows it has handled so far."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What a migration works on: one database, the store of the base path, and the folder of the leases."""
+
+    catalog: Catalog
+    store: Store
+    base: Address
+    control: Control
+
+
+def make_plan(scope: Scope, rules: Rules, watch: Watch = lambda step, done: None) -> Plan:
+    """Look at all rows that a filter means and that are large enough, without reading their values."""
+    seen_at = scope.store.now(scope.base.location.folder)
+    refusals = tuple(each for each in _refusals(scope, rules) if each.gate not in rules.allow)
+    selected, movable = Amount(), Amount()
+    skipped: dict[Skip, Amount] = {}
+    rows = scope.catalog.addressed(rules.selected, at_least=rules.threshold)
+    for done, (row, skip) in enumerate(judged(rows, scope.catalog, scope.base), start=1):
+        amount = Amount(1, row.xcom.size_bytes)
+        selected += amount
+        if skip is None:
+            movable += amount
+        else:
+            skipped[skip] = skipped.get(skip, Amount()) + amount
+        watch("rows looked at", done)
+    return Plan(scope.base, rules, selected, movable, skipped, seen_at, refusals)
+
+
+def _refusals(scope: Scope, rules: Rules) -> Iterator[Refusal]:
+    schema, database = scope.catalog.schema, scope.catalog.database
+    if schema.version is None:
+        head = schema.head or "(no alembic head)"
+        message = f"{database} has the unknown schema {head}: older than Airflow 2.9.2, or newer than this xcomctl"
+        yield Refusal(Gate.UNKNOWN_HEAD, message)
+    if database.is_replica():
+        yield Refusal(Gate.REPLICA, f"{database} is a replica, which cannot be written")
+    if not scope.store.deletes:
+        message = f"migrate writes to S3, GCS and local files, not to {scope.base.location.scheme}://"
+        yield Refusal(Gate.STORE_KIND, message)
+    elif Gate.BACKEND not in rules.allow:
+        wrong = wrong_with_a_sample(scope.store, scope.base, rules.codec, dry_run=rules.dry_run)
+        if wrong is not None:
+            yield Refusal(Gate.BACKEND, f"Airflow would not read the result: {wrong}")
