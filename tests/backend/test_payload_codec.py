@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xcomctl.backend.payload import Decompressed, PayloadError, decompress
+from xcomctl.backend import payload
+from xcomctl.backend.payload import SUFFIX_OF, Decompressed, PayloadError, decompress
 from xcomctl.errors import ExitCode
 
 SUFFIXES = {
@@ -60,6 +61,20 @@ def test_what_fsspec_compresses_comes_back(codec: str, data: bytes) -> None:
     assert decompress(compress(data, codec), f"dag/run/task/3f2a{SUFFIXES[codec]}") == Decompressed(data, codec)
 
 
+@pytest.mark.parametrize("codec", WRITABLE)
+@given(data=st.binary(max_size=3000))
+def test_what_is_compressed_here_fsspec_reads(codec: str, data: bytes) -> None:
+    """By the name's ending, which is how Airflow opens an object."""
+    ending = SUFFIX_OF[codec].removeprefix(".")
+    assert fsspec.utils.compressions[ending] == codec
+    reader = fsspec.compression.compr[codec](io.BytesIO(payload.compress(data, codec)), mode="rb")
+    assert reader.read() == data
+
+
+def test_every_codec_that_is_read_is_written() -> None:
+    assert SUFFIX_OF == SUFFIXES
+
+
 @pytest.mark.parametrize("codec", [codec for codec in WRITABLE if codec != "snappy"])  # its chunks have no end mark
 @given(data=st.binary(min_size=1, max_size=500), part=st.floats(0, 1, exclude_max=True))
 def test_what_is_cut_short_is_an_error(codec: str, data: bytes, part: float) -> None:
@@ -100,6 +115,9 @@ def test_a_missing_library_is_named(codec: str, monkeypatch: pytest.MonkeyPatch)
         monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(PayloadError) as error:
         decompress(WRITTEN[codec], "a" + SUFFIXES[codec])
+    assert error.value.hint == f"install {PACKAGES[codec]}"
+    with pytest.raises(PayloadError, match="needs a package that is missing") as error:
+        payload.compress(b"1", codec)
     assert error.value.hint == f"install {PACKAGES[codec]}"
 
 

@@ -10,7 +10,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xcomctl.backend.reference import Location, mentioned, parse, parse_base, place, recognise, unique_part, unwrap
+from xcomctl.backend.reference import (
+    Location,
+    address_of,
+    mentioned,
+    parse,
+    parse_base,
+    place,
+    recognise,
+    unique_part,
+    unwrap,
+)
 
 LEAF = "0d760203-28d1-4226-81c7-7786b50e4773"
 ATTEMPT = "ti-01a1f6c0-a793-7d39-a4ab-95bb3ef80dcf"
@@ -27,6 +37,29 @@ leaves = st.builds(lambda codec: f"{uuid4()}{codec}", st.sampled_from(["", ".gz"
 keys = st.text(string.ascii_letters + "%._-~", min_size=1, max_size=20)
 owned = st.builds(lambda kind, key: f"{kind}-{uuid4()}/{key}.json", st.sampled_from(["ti", "write"]), keys)
 bases = st.sampled_from(["s3://bucket", "s3://conn@bucket/a/b", "gs://bucket/x", "file:///data/xcom", "abfs://c@k/x"])
+
+
+@given(bases, ids, run_ids, ids, leaves)
+def test_a_new_name_is_one_that_is_read_back(base_url, dag_id, run_id, task_id, leaf):
+    base = parse_base(base_url)
+    assert base is not None
+    address = address_of(base, dag_id, run_id, task_id, leaf)
+    assert address is not None and address.text == f"{base_url}/{dag_id}/{run_id}/{task_id}/{leaf}"
+    assert address.follows(base)
+    placement = place(address.location.name[len(base.location.folder) :])
+    assert placement is not None and (placement.dag_id, placement.run_id, placement.task_id) == (
+        dag_id,
+        run_id,
+        task_id,
+    )
+
+
+@pytest.mark.parametrize(
+    "names", [("d", "a//b", "t"), ("d", "..", "t"), (".", "r", "t"), ("d", "r", "a/b"), ("", "r", "t")]
+)
+def test_a_name_that_would_not_come_back_is_none(names: tuple[str, str, str]):
+    base = parse_base("s3://bucket/x")
+    assert base is not None and address_of(base, *names, LEAF) is None
 
 
 @given(bases, ids, run_ids, ids, st.one_of(leaves, owned))
