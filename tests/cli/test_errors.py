@@ -334,7 +334,7 @@ class TestConnection:
         asked = ("gc", "-n", "--db", scene.database.url, "--base-path", base)
         environment = {"AIRFLOW_CONN_STORE": connection(scene.raw.server, SECRET)}
         failed, loud = session(asked, (*asked, "-v", "--debug"), **environment)
-        failed.failed(12, f"cannot list s3://{scene.raw.name}/", "the credentials may not list")
+        failed.failed(12, f"cannot read s3://{scene.raw.name}/", "the credentials may not read")
         assert loud.code == 12 and "Traceback" in loud.err and SECRET not in loud.err
 
     def test_one_whose_provider_is_missing(self, process: Run, scene: Scene):

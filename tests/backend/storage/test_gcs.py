@@ -155,7 +155,8 @@ def test_a_name_that_a_url_would_resolve_is_never_asked_for(server: GCSServer, c
     for way in (WayBack.TRASH, WayBack.VERSIONS, WayBack.SOFT_DELETE):
         (returned,) = cloud.bring_back([Kept(never, way, "_xcomctl/never")])
         assert returned.outcome is Outcome.MISSING
-    assert server.calls.keys() <= {"list", "bucket", "rewrite"}, "only the bucket itself was looked for"
+    assert server.calls.keys() <= {"list", "bucket", "rewrite", "stat"}, "only the bucket itself was looked for"
+    assert server.calls["stat"] == 1, "and what was kept of it"
 
 
 def test_a_missing_bucket_is_an_error(server: GCSServer) -> None:
