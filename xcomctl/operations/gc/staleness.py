@@ -43,8 +43,12 @@ def sign_of_another_database(evidence: Evidence, catalogs: Sequence[Catalog]) ->
 
 
 def _newest_of_known_dags(evidence: Evidence, catalogs: Sequence[Catalog]) -> list[Newcomer]:
-    """The newest first."""
-    dated = ((found.modified_at, placement) for found, placement in evidence.listing.objects if placement is not None)
+    """The newest first, but for those that are dated in the future, or not at all."""
+    dated = (
+        (found.modified_at, placement)
+        for found, placement in evidence.listing.objects
+        if placement is not None and found.modified_at <= evidence.seen_at
+    )
     newest = nlargest(LOOKED_AT, dated, key=itemgetter(0))
     dag_ids = {placement.dag_id for _, placement in newest}
     known = {dag_id for catalog in catalogs for dag_id in catalog.tasks.known_dags(dag_ids)}
