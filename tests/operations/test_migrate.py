@@ -12,7 +12,7 @@ import pytest
 from tests.lab import s3
 from tests.lab.database import Database
 from tests.lab.folder import Folder
-from tests.lab.world import World
+from tests.lab.world import Push, World
 from tests.operations.scene import AT_ONCE, Around, Scene
 from xcomctl.backend import payload
 from xcomctl.backend.reference import parse
@@ -20,7 +20,7 @@ from xcomctl.backend.storage import Store
 from xcomctl.catalog.rewriting import Rewriter
 from xcomctl.errors import ExitCode, LockedError, StorageError
 from xcomctl.ledger.lease import held, holder
-from xcomctl.model import Filter, State
+from xcomctl.model import Filter, State, StoredObject
 from xcomctl.operations.gc import collecting
 from xcomctl.operations.migrate import Account, Gate, Rules, Scope, migrating
 
@@ -105,6 +105,16 @@ class TestMoving:
         scene.world.push("d", "r", "t", value=LARGE)
         migrate(scene)
         assert scene.collect(replace(AT_ONCE)).tallies["deleted"].count == 0 and len(scene.urls()) == 1
+
+    @pytest.mark.databases("sqlite-3.3", "postgresql-3.3", "mysql-3.3")
+    def test_many_rows_of_one_run(self, scene: Scene, monkeypatch: pytest.MonkeyPatch):
+        """More than are judged at a time, in pages of fewer: what is read is not held while it is written."""
+        monkeypatch.setattr("xcomctl.catalog.database.ROWS_PER_PAGE", 400)
+        monkeypatch.setattr("xcomctl.catalog.database.ROWS_PER_FETCH", 10)
+        monkeypatch.setattr("xcomctl.operations.migrate.judging.ROWS_AT_ONCE", 30)
+        scene.world.push_many(Push("d", f"r {number % 3}", "t", number, key="k", value=LARGE) for number in range(1200))
+        assert migrate(scene).migrated.rows == 1200 == len(scene.urls())
+        assert {xcom.state for xcom in scene.catalog.rows(Filter())} == {State.EXTERNAL}
 
     @pytest.mark.databases("sqlite-3.3")
     def test_a_dry_run_changes_nothing(self, scene: Scene):
@@ -192,6 +202,27 @@ class TestMeanwhile:
         assert (failure["code"], failure["run_id"], failure["message"]) == ("write_failed", "r 2", "the store is full")
         assert {key: followed(scene, value) for key, value in values(scene).items()} == before
         assert migrate(scene).migrated.rows == 1
+
+    def test_a_lease_that_is_lost_ends_it(self, scene: Scene, monkeypatch: pytest.MonkeyPatch):
+        """What has moved has moved; the rest is for the next run."""
+        monkeypatch.setattr("xcomctl.operations.migrate.migration.BATCH", 1)
+        for number in range(4):
+            scene.world.push("d", f"r {number}", "t", value=LARGE)
+        with migrating(scope(scene), UNPROVED) as migration:
+            moving = migration.carry_out()
+            next(moving)
+            scene.scope().control.discard([scene.scope().control.name_of(each) for each in leases(scene)])
+            assert migration.lease is not None
+            migration.lease.signed = dict.fromkeys(migration.lease.signed, 0.0)
+            list(moving)
+        account = migration.account
+        assert (account.exit_code, account.migrated.rows) == (ExitCode.PARTIAL, 1)
+        assert [failure["code"] for failure in account.failures] == ["broke_off"]
+        assert migrate(scene).migrated.rows == 3
+
+
+def leases(scene: Scene) -> list[StoredObject]:
+    return scene.scope().control.listed("lease/")
 
 
 @pytest.mark.databases("sqlite-3.3")

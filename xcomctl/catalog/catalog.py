@@ -108,7 +108,7 @@ class Catalog:
             keys = [column.label(name) for name, column in zip(names, source.order, strict=True)]
             result = source.is_dag_result if source.is_dag_result is not None else false()
             query = self._listing(source, *keys, result.label("is_dag_result")).where(*where)
-            for row in self.database.pages(source.page, source.rows, query, where):
+            for row in self.database.pages(source.page, source.rows, query, where, at_rest=True):
                 xcom = self._xcom(row)
                 if matches(selected, xcom):
                     yield Row(xcom, table, tuple(getattr(row, name) for name in names), bool(row.is_dag_result))

@@ -108,10 +108,13 @@ class Database:
         rows: FromClause,
         query: Select[Any],
         where: Sequence[ColumnElement[Any]],
+        *,
+        at_rest: bool = False,
     ) -> Iterator[Row[Any]]:
         """The rows of a query in ranges of a number or uuid, each range a short transaction of its own.
 
-        The limits of a range come from the database, so that its order is the only one that counts.
+        The limits of a range come from the database, so that its order is the only one that counts. With `at_rest` a
+        range is read to its end before its first row is given, for who writes meanwhile: SQLite lets no one else.
         """
         from sqlalchemy import select
 
@@ -119,7 +122,8 @@ class Database:
         beyond: list[ColumnElement[Any]] = []
         while True:
             last = self.fetch(limits.where(*beyond))
-            yield from self.stream(query.where(*beyond, *(page <= row[0] for row in last)))
+            within = query.where(*beyond, *(page <= row[0] for row in last))
+            yield from self.fetch(within) if at_rest else self.stream(within)
             if not last:
                 return
             beyond = [page > last[0][0]]

@@ -27,6 +27,7 @@ class Account:
     migrated: Amount = NOTHING
     failed: Amount = NOTHING
     skipped: dict[Skip, Amount] = field(default_factory=dict)
+    perhaps_changed: bool = False
     failures: list[dict[str, object]] = field(default_factory=list)
     stopped: str | None = None
 
@@ -56,12 +57,17 @@ class Account:
         return self.migrated.rows + self.failed.rows + sum(amount.rows for amount in self.skipped.values())
 
     @property
+    def has_changed(self) -> bool:
+        """Whether any row is, or may be, another than before."""
+        return bool(self.migrated.rows) or self.perhaps_changed
+
+    @property
     def exit_code(self) -> ExitCode:
         """What the shell is told: partial only when something was changed, storage when nothing could be."""
         if self.plan.refusals:
             return ExitCode.REFUSED
         if self.failures:
-            return ExitCode.PARTIAL if self.migrated.rows else ExitCode.STORAGE
+            return ExitCode.PARTIAL if self.has_changed else ExitCode.STORAGE
         return ExitCode.OK
 
     @property

@@ -11,7 +11,7 @@ import json
 import random
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import uuid4
@@ -19,8 +19,9 @@ from uuid import uuid4
 from xcomctl.backend import payload
 from xcomctl.backend.reference import Address, address_of
 from xcomctl.catalog.catalog import Row
+from xcomctl.catalog.engine import is_out_of_reach
 from xcomctl.catalog.rewriting import Rewriter, Text
-from xcomctl.errors import XcomctlError
+from xcomctl.errors import MetadataError, StorageError, XcomctlError
 from xcomctl.ledger import Lease
 from xcomctl.ledger.audit import write_run
 from xcomctl.ledger.control import lead_here
@@ -52,28 +53,40 @@ class Migration:
     _sample: list[Pair] = field(default_factory=list)
 
     def carry_out(self, pace: Pace = lambda: None) -> Iterator[Row]:
-        """Move what can be moved, and yield each row when it is settled."""
-        account, scope, rules = self.account, self.scope, self.account.plan.rules
+        """Move what can be moved, and yield each row when it is settled; an error is raised only before the first."""
         if self.lease is None:
             return
-        rewriter = Rewriter(scope.catalog)
-        with ThreadPoolExecutor(rules.jobs) as pool:
+        try:
+            yield from self._steps(self.lease, pace)
+            self._prove()
+        except XcomctlError as error:
+            if not self.account.has_changed:
+                raise
+            self.account.complain("broke_off", error.message)
+        with suppress(StorageError):  # the history lacks it then, and nothing else does
+            lead_here(self.scope.control, self.scope.base)
+            write_run(self.scope.control, self.account.operation_id, self._facts())
+
+    def _steps(self, lease: Lease, pace: Pace) -> Iterator[Row]:
+        rewriter = Rewriter(self.scope.catalog)
+        with ThreadPoolExecutor(self.account.plan.rules.jobs) as pool:
             for batch in _batches(self._movable(rewriter)):
-                account.stopped = pace()
-                if account.stopped is not None:
-                    break
-                self.lease.keep()
-                deadline = rewriter.now() + WRITING
-                texts = [text for row in batch if (text := self._read(rewriter, row)) is not None]
-                for text, address in zip(texts, pool.map(self._upload, texts), strict=True):
-                    if isinstance(address, Address):
-                        self._swap(rewriter, text, address, deadline)
-                    else:
-                        account.fail("write_failed", text.row, address)
+                self.account.stopped = pace()
+                if self.account.stopped is not None:
+                    return
+                lease.keep()
+                self._move(rewriter, batch, pool)
                 yield from batch
-        self._prove()
-        lead_here(scope.control, scope.base)
-        write_run(scope.control, account.operation_id, self._facts())
+
+    def _move(self, rewriter: Rewriter, batch: Sequence[Row], pool: ThreadPoolExecutor) -> None:
+        """Some rows: read, then upload, then swap."""
+        deadline = rewriter.now() + WRITING
+        texts = [text for row in batch if (text := self._read(rewriter, row)) is not None]
+        for text, address in zip(texts, pool.map(self._upload, texts), strict=True):
+            if isinstance(address, Address):
+                self._swap(rewriter, text, address, deadline)
+            else:
+                self.account.fail("write_failed", text.row, address)
 
     def _movable(self, rewriter: Rewriter) -> Iterator[Row]:
         rules = self.account.plan.rules
@@ -112,8 +125,9 @@ class Migration:
         """Let the row refer to its object, if it still is what was uploaded; else gc collects the object."""
         try:
             swapped = rewriter.swap(text, json.dumps(address.text), deadline)
-        except XcomctlError as error:
+        except MetadataError as error:
             self.account.fail("swap_failed", text.row, error)
+            self.account.perhaps_changed |= is_out_of_reach(error)
             return
         if not swapped:
             self.account.skip(Skip.CHANGED, len(text.data))

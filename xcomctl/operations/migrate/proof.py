@@ -60,15 +60,18 @@ def read_back(pairs: Sequence[Pair]) -> list[str | None]:
         module = f"{__package__}.inside_airflow"
         # Airflow 2 would unpickle what it reads here if it was told to; a value that was pickled is never read at all.
         environment = {**os.environ, "AIRFLOW__CORE__ENABLE_XCOM_PICKLING": "False"}
-        done = subprocess.run(
-            [sys.executable, "-m", module, str(asked), str(answered)],
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=SECONDS,
-            check=False,
-        )
+        try:
+            done = subprocess.run(
+                [sys.executable, "-m", module, str(asked), str(answered)],
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                timeout=SECONDS,
+                check=False,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise MetadataError(f"Airflow does not answer within {SECONDS} s", hint="run `airflow version`") from error
         if not answered.exists():
             last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
             raise MetadataError(f"Airflow does not start: {last}", hint="run `airflow version` to see why")
