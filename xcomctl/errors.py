@@ -25,6 +25,11 @@ class ExitCode(IntEnum):
     BROKEN_PIPE = 141
     TERMINATED = 143
 
+    @property
+    def status(self) -> str:
+        """How the report of an acting command says it."""
+        return {ExitCode.OK: "success", ExitCode.PARTIAL: "partial", ExitCode.REFUSED: "refused"}.get(self, "error")
+
 
 class XcomctlError(Exception):
     """The root of all errors that are reported as one line and a hint."""

@@ -10,8 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xcomctl.backend import payload
-from xcomctl.backend.payload import SUFFIX_OF, Decompressed, PayloadError, decompress
+from xcomctl.backend.payload import SUFFIX_OF, Decompressed, PayloadError, compress, decompress
 from xcomctl.errors import ExitCode
 
 SUFFIXES = {
@@ -35,21 +34,6 @@ WRITTEN = {
 }
 
 
-class KeptOpen(io.BytesIO):
-    """fsspec's zip writer closes the file below, whose bytes are wanted."""
-
-    def close(self) -> None:
-        pass
-
-
-def compress(data: bytes, codec: str) -> bytes:
-    """As Airflow writes an object: through fsspec's codec of that name."""
-    target = KeptOpen()
-    with fsspec.compression.compr[codec](target, mode="wb") as file:
-        file.write(data)
-    return target.getvalue()
-
-
 def test_every_codec_of_fsspec_is_known() -> None:
     assert set(WRITABLE) <= set(SUFFIXES)
     assert {"gzip", "bz2", "xz", "lzma", "zip"} <= set(WRITABLE)
@@ -65,9 +49,8 @@ def test_what_fsspec_compresses_comes_back(codec: str, data: bytes) -> None:
 @given(data=st.binary(max_size=3000))
 def test_what_is_compressed_here_fsspec_reads(codec: str, data: bytes) -> None:
     """By the name's ending, which is how Airflow opens an object."""
-    ending = SUFFIX_OF[codec].removeprefix(".")
-    assert fsspec.utils.compressions[ending] == codec
-    reader = fsspec.compression.compr[codec](io.BytesIO(payload.compress(data, codec)), mode="rb")
+    assert fsspec.utils.compressions[SUFFIX_OF[codec].removeprefix(".")] == codec
+    reader = fsspec.compression.compr[codec](io.BytesIO(compress(data, codec)), mode="rb")
     assert reader.read() == data
 
 
@@ -116,8 +99,9 @@ def test_a_missing_library_is_named(codec: str, monkeypatch: pytest.MonkeyPatch)
     with pytest.raises(PayloadError) as error:
         decompress(WRITTEN[codec], "a" + SUFFIXES[codec])
     assert error.value.hint == f"install {PACKAGES[codec]}"
+    monkeypatch.delitem(fsspec.compression.compr, codec, raising=False)
     with pytest.raises(PayloadError, match="needs a package that is missing") as error:
-        payload.compress(b"1", codec)
+        compress(b"1", codec)
     assert error.value.hint == f"install {PACKAGES[codec]}"
 
 

@@ -22,7 +22,7 @@ from xcomctl.errors import ExitCode, LockedError, StorageError
 from xcomctl.ledger.lease import held, holder
 from xcomctl.model import Filter, State, StoredObject
 from xcomctl.operations.gc import collecting
-from xcomctl.operations.migrate import Account, Gate, Rules, Scope, migrating
+from xcomctl.operations.migrate import Account, Gate, Rules, migrating
 
 UNPROVED = Rules(threshold=1000, allow=frozenset({Gate.BACKEND}))
 """Whether Airflow reads the result is tried where an Airflow is."""
@@ -38,13 +38,8 @@ def scene(database: Database, world: World, store: s3.Bucket | Folder) -> Scene:
 pytestmark = pytest.mark.stores("file")
 
 
-def scope(scene: Scene, store: Store | None = None) -> Scope:
-    of_gc = scene.scope(store=store)
-    return Scope(scene.catalog, of_gc.store, of_gc.base, of_gc.control)
-
-
 def migrate(scene: Scene, rules: Rules = UNPROVED, store: Store | None = None) -> Account:
-    with migrating(scope(scene, store), rules) as migration:
+    with migrating(scene.scope(store=store), rules) as migration:
         if not migration.account.plan.refusals:
             list(migration.carry_out())
     return migration.account
@@ -68,7 +63,7 @@ def followed(scene: Scene, value: bytes) -> bytes:
 
 
 def reasons(account: Account) -> dict[str, int]:
-    return {reason.value: amount.rows for reason, amount in account.by_reason.items()}
+    return {reason.value: tally.count for reason, tally in account.by_reason.items()}
 
 
 class TestMoving:
@@ -80,13 +75,13 @@ class TestMoving:
         before = values(scene)
         account = migrate(scene, replace(UNPROVED, codec=codec))
         after = values(scene)
-        assert (account.exit_code, account.migrated.rows, account.failures) == (ExitCode.OK, 7, [])
+        assert (account.exit_code, account.migrated.count, account.failures) == (ExitCode.OK, 7, [])
         assert {key: followed(scene, value) for key, value in after.items()} == before
         states = [xcom.state for xcom in scene.catalog.rows(Filter())]
         assert sorted(states) == [State.EXTERNAL] * 7 + [State.INLINE] * 7
         assert len(scene.urls()) == 7 and all(url.endswith(".gz") == bool(codec) for url in scene.urls())
         again = migrate(scene, replace(UNPROVED, codec=codec))
-        assert (again.migrated.rows, values(scene)) == (0, after)
+        assert (again.migrated.count, values(scene)) == (0, after)
 
     @pytest.mark.databases("*-3.4")
     def test_every_attempt_moves(self, scene: Scene):
@@ -96,7 +91,7 @@ class TestMoving:
         scene.world.push("d", "r", "t", value=LARGE)
         scene.world.task("d", "r", "t", state="success")
         before = values(scene)
-        assert migrate(scene).migrated.rows == 3
+        assert migrate(scene).migrated.count == 3
         assert {key: followed(scene, value) for key, value in values(scene).items()} == before
 
     @pytest.mark.databases("sqlite-3.3")
@@ -113,7 +108,7 @@ class TestMoving:
         monkeypatch.setattr("xcomctl.catalog.database.ROWS_PER_FETCH", 10)
         monkeypatch.setattr("xcomctl.operations.migrate.judging.ROWS_AT_ONCE", 30)
         scene.world.push_many(Push("d", f"r {number % 3}", "t", number, key="k", value=LARGE) for number in range(1200))
-        assert migrate(scene).migrated.rows == 1200 == len(scene.urls())
+        assert migrate(scene).migrated.count == 1200 == len(scene.urls())
         assert {xcom.state for xcom in scene.catalog.rows(Filter())} == {State.EXTERNAL}
 
     @pytest.mark.databases("sqlite-3.3")
@@ -121,7 +116,7 @@ class TestMoving:
         scene.world.push("d", "r", "t", value=LARGE)
         before = values(scene)
         account = migrate(scene, replace(UNPROVED, dry_run=True))
-        assert (account.plan.movable.rows, values(scene), scene.raw.keys("")) == (1, before, set())
+        assert (account.plan.movable.count, values(scene), scene.raw.keys("")) == (1, before, set())
 
 
 class TestSkipping:
@@ -140,7 +135,7 @@ class TestSkipping:
         scene.world.run("d", "r", state=run)
         scene.world.task("d", "r", "t", state=task)
         account = migrate(scene)
-        assert (account.migrated.rows, reasons(account)) == (1, {"run_unfinished": 1})
+        assert (account.migrated.count, reasons(account)) == (1, {"run_unfinished": 1})
 
     @pytest.mark.databases("*-2.11")
     def test_what_is_no_json_stays(self, scene: Scene):
@@ -182,7 +177,7 @@ class TestMeanwhile:
                     world.delete_xcom("d", "r", "t")
 
         account = migrate(scene, store=Slow(scene.store))
-        assert (account.migrated.rows, reasons(account), account.exit_code) == (0, {"changed": 1}, ExitCode.OK)
+        assert (account.migrated.count, reasons(account), account.exit_code) == (0, {"changed": 1}, ExitCode.OK)
         assert list(values(scene).values()) == ([b'"new"'] if deed == "push" else [])
 
     def test_a_store_that_refuses_some(self, scene: Scene):
@@ -197,18 +192,18 @@ class TestMeanwhile:
                 self.real.create(name, data)
 
         account = migrate(scene, store=Refusing(scene.store))
-        assert (account.exit_code, account.migrated.rows, account.failed.rows) == (ExitCode.PARTIAL, 3, 1)
+        assert (account.exit_code, account.migrated.count, account.failed.count) == (ExitCode.PARTIAL, 3, 1)
         (failure,) = account.failures
         assert (failure["code"], failure["run_id"], failure["message"]) == ("write_failed", "r 2", "the store is full")
         assert {key: followed(scene, value) for key, value in values(scene).items()} == before
-        assert migrate(scene).migrated.rows == 1
+        assert migrate(scene).migrated.count == 1
 
     def test_a_lease_that_is_lost_ends_it(self, scene: Scene, monkeypatch: pytest.MonkeyPatch):
         """What has moved has moved; the rest is for the next run."""
         monkeypatch.setattr("xcomctl.operations.migrate.migration.BATCH", 1)
         for number in range(4):
             scene.world.push("d", f"r {number}", "t", value=LARGE)
-        with migrating(scope(scene), UNPROVED) as migration:
+        with migrating(scene.scope(), UNPROVED) as migration:
             moving = migration.carry_out()
             next(moving)
             scene.scope().control.discard([scene.scope().control.name_of(each) for each in leases(scene)])
@@ -216,9 +211,9 @@ class TestMeanwhile:
             migration.lease.signed = dict.fromkeys(migration.lease.signed, 0.0)
             list(moving)
         account = migration.account
-        assert (account.exit_code, account.migrated.rows) == (ExitCode.PARTIAL, 1)
+        assert (account.exit_code, account.migrated.count) == (ExitCode.PARTIAL, 1)
         assert [failure["code"] for failure in account.failures] == ["broke_off"]
-        assert migrate(scene).migrated.rows == 3
+        assert migrate(scene).migrated.count == 3
 
 
 def leases(scene: Scene) -> list[StoredObject]:
@@ -234,12 +229,12 @@ class TestLease:
 
     def test_gc_not_beside_it(self, scene: Scene):
         scene.push("d")
-        with migrating(scope(scene), UNPROVED), pytest.raises(LockedError), collecting(scene.scope(), AT_ONCE):
+        with migrating(scene.scope(), UNPROVED), pytest.raises(LockedError), collecting(scene.scope(), AT_ONCE):
             pass
 
     def test_beside_another(self, scene: Scene):
         scene.push("d")
-        with migrating(scope(scene), UNPROVED), migrating(scope(scene), UNPROVED) as second:
+        with migrating(scene.scope(), UNPROVED), migrating(scene.scope(), UNPROVED) as second:
             assert second.lease is not None
 
 
@@ -266,7 +261,7 @@ class TestProof:
         for number in range(3):
             configured.world.push("d", f"r {number}", "t", value=LARGE)
         account = migrate(configured, replace(self.PROVED, codec=codec))
-        assert (account.plan.refusals, account.failures, account.migrated.rows) == ((), [], 3)
+        assert (account.plan.refusals, account.failures, account.migrated.count) == ((), [], 3)
 
     @pytest.mark.parametrize(
         ("variable", "value"),

@@ -153,24 +153,31 @@ def _postgresql(tells_compression: bool) -> Dialect:
         return literal(text.encode(), LargeBinary) if form is Form.BYTES else cast(literal(text, Text), JSONB)
 
     return Dialect(
-        size,
-        is_string,
-        whole,
-        first_byte,
-        contains,
-        text_size,
-        digest,
-        stored,
-        lambda: func.timezone("UTC", func.clock_timestamp()),
-        is_compressed,
-        True,
+        size=size,
+        is_string=is_string,
+        whole=whole,
+        first_byte=first_byte,
+        contains=contains,
+        text_size=text_size,
+        digest=digest,
+        stored=stored,
+        clock=lambda: func.timezone("UTC", func.clock_timestamp()),
+        is_compressed=is_compressed,
+        stores_json_parsed=True,
         compares_times=True,
         all_letters=True,
     )
 
 
+def _as_written(text: str, form: Form) -> Column:
+    """A JSON text for a column that takes it as it is."""
+    from sqlalchemy import LargeBinary, Text, literal
+
+    return literal(text.encode(), LargeBinary) if form is Form.BYTES else literal(text, Text)
+
+
 def _mysql(is_mariadb: bool) -> Dialect:
-    from sqlalchemy import LargeBinary, Text, cast, false, func, literal, literal_column
+    from sqlalchemy import Text, cast, false, func, literal, literal_column
 
     def size(value: Column, form: Form) -> Column:
         binary_json = form is Form.JSON and not is_mariadb
@@ -199,28 +206,25 @@ def _mysql(is_mariadb: bool) -> Dialect:
     def digest(value: Column, form: Form) -> Column:
         return func.sha2(as_text(value, form), 256)
 
-    def stored(text: str, form: Form) -> Column:
-        return literal(text.encode(), LargeBinary) if form is Form.BYTES else literal(text, Text)
-
     return Dialect(
-        size,
-        is_string,
-        whole,
-        first_byte,
-        contains,
-        text_size,
-        digest,
-        stored,
-        lambda: func.sysdate(literal_column("6")),
-        None if is_mariadb else lambda value: false(),
-        False,
+        size=size,
+        is_string=is_string,
+        whole=whole,
+        first_byte=first_byte,
+        contains=contains,
+        text_size=text_size,
+        digest=digest,
+        stored=_as_written,
+        clock=lambda: func.sysdate(literal_column("6")),
+        is_compressed=None if is_mariadb else lambda value: false(),
+        stores_json_parsed=False,
         compares_times=True,
         all_letters=False,
     )
 
 
 def _sqlite() -> Dialect:
-    from sqlalchemy import LargeBinary, Text, cast, func, literal
+    from sqlalchemy import LargeBinary, cast, func, literal
 
     def size(value: Column, form: Form) -> Column:
         return func.length(cast(value, LargeBinary))
@@ -240,27 +244,21 @@ def _sqlite() -> Dialect:
         digits = {"%": "%", "_": "__"}
         return func.hex(value).like("".join(digits.get(letter, f"{ord(letter):02X}") for letter in pattern))
 
-    def text_size(value: Column, form: Form) -> Column:
-        return size(value, form)
-
     def digest(value: Column, form: Form) -> Column:
         return func.xcomctl_sha256(cast(value, LargeBinary))
 
-    def stored(text: str, form: Form) -> Column:
-        return literal(text.encode(), LargeBinary) if form is Form.BYTES else literal(text, Text)
-
     return Dialect(
-        size,
-        is_string,
-        whole,
-        first_byte,
-        contains,
-        text_size,
-        digest,
-        stored,
-        lambda: func.strftime("%Y-%m-%d %H:%M:%f", "now"),
-        None,
-        False,
+        size=size,
+        is_string=is_string,
+        whole=whole,
+        first_byte=first_byte,
+        contains=contains,
+        text_size=size,
+        digest=digest,
+        stored=_as_written,
+        clock=lambda: func.strftime("%Y-%m-%d %H:%M:%f", "now"),
+        is_compressed=None,
+        stores_json_parsed=False,
         compares_times=False,
         all_letters=True,
     )

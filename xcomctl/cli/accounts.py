@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from enum import Enum
 from typing import TYPE_CHECKING, Protocol
 
 from xcomctl.cli import render
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 FAILURES_NAMED = 10
 DUE_NAMED = 3
 DAGS_NAMED = 5
+NAMES = ("url", "dag_id", "run_id", "task_id", "map_index", "key")
 
 
 def tell_plan(account: Account, said: Report) -> None:
@@ -33,15 +35,21 @@ def tell_plan(account: Account, said: Report) -> None:
         facts = {"size_bytes": found.size_bytes, "modified_at": found.modified_at.isoformat()}
         cause, due_at = candidate.cause.value, candidate.due_at.isoformat(timespec="seconds")
         said.detail(f"orphan {found.name}: {cause}, deletable from {due_at}", cause=cause, due_at=due_at, **facts)
-    for refusal in plan.refusals:
-        said.warning(f"refused by the gate {refusal.gate.value}: {refusal.message}")
+    tell_refusals(plan.refusals, said)
     if plan.refusals:
-        said.warning("nothing was changed; --allow GATE lifts a gate")
         return
     if plan.rules.dry_run:
         deeds = _deeds(account)
         said.note(f"dry run: a run now would {deeds or 'find nothing to do'}; nothing was changed")
     _tell_due(account, said)
+
+
+def tell_refusals(refusals: Sequence[Refused], said: Report) -> None:
+    """The gates that are shut, if any."""
+    for refusal in refusals:
+        said.warning(f"refused by the gate {refusal.gate.value}: {refusal.message}")
+    if refusals:
+        said.warning("nothing was changed; --allow GATE lifts a gate")
 
 
 def _condition(plan: Plan) -> str:
@@ -128,12 +136,25 @@ def tell_failures(account: Account, said: Report) -> None:
         said.note(f"`xcomctl restore {account.operation_id}` undoes this run")
 
 
-def tell_some(failures: list[dict[str, str]], said: Report) -> None:
-    """The first few failures."""
+def tell_some(failures: Sequence[Mapping[str, object]], said: Report) -> None:
+    """The first few failures, each of an object, of an XCom or of the whole run."""
     for failure in failures[:FAILURES_NAMED]:
-        said.warning(f"{failure.get('url', 'the run broke off')}: {failure['message']}")
+        names = " ".join(str(failure[name]) for name in NAMES if name in failure)
+        said.warning(f"{names or 'the run broke off'}: {failure['message']}")
     if len(failures) > FAILURES_NAMED:
         said.warning(f"and {len(failures) - FAILURES_NAMED} more failures; -o json names them all")
+
+
+class Refused(Protocol):
+    """A gate that is shut, and what it saw."""
+
+    @property
+    def gate(self) -> Enum:
+        """What `--allow` lifts."""
+
+    @property
+    def message(self) -> str:
+        """In one line."""
 
 
 class Reporting(Protocol):
@@ -151,7 +172,7 @@ class Reporting(Protocol):
         """The whole report."""
 
 
-def show(done: Reporting, display: Display) -> None:
+def show(done: Reporting, display: Display, *, of: str = "objects") -> None:
     """The report, which a quiet success leaves out; a table leaves out what is zero."""
     if display.quiet and done.exit_code is ExitCode.OK:
         return
@@ -160,8 +181,8 @@ def show(done: Reporting, display: Display) -> None:
         render.document(done.document(), form)
         return
     tallies = [(name, tally) for name, tally in done.tallies.items() if tally.count or form is not Output.TABLE]
-    rows = [{"what": name, "objects": tally.count, "size_bytes": tally.bytes} for name, tally in tallies]
-    render.records(rows, ("what", "objects", "size_bytes"), form, display.color)
+    rows = [{"what": name, of: tally.count, "size_bytes": tally.bytes} for name, tally in tallies]
+    render.records(rows, ("what", of, "size_bytes"), form, display.color)
 
 
 def show_dags(account: Account, display: Display) -> None:

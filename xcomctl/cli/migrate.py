@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Annotated, Optional
 
 from xcomctl.cli import render, report, signals
+from xcomctl.cli.accounts import show, tell_refusals, tell_some
 from xcomctl.cli.opening import opened
-from xcomctl.cli.options import Control, Display, Output, Place, Rows, choose, duration, flag, size, takes
+from xcomctl.cli.options import Control, Display, Place, Rows, choose, duration, flag, size, takes
 from xcomctl.cli.report import Report
 from xcomctl.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
-    from xcomctl.operations.migrate import Account, Amount, Migration, Rules
+    from xcomctl.operations.gc import Tally
+    from xcomctl.operations.migrate import Account, Migration, Rules
 
 _MOVING = "What moves, and how"
 _SAFETY = "Safety"
 _RUNNING = "Running"
-FAILURES_NAMED = 10
 
 
 @dataclass(frozen=True)
@@ -82,24 +83,22 @@ def migrate(place: Place, control: Control, rows: Rows, moving: Moving, running:
         raise UsageError("migrate asks before it writes, and there is no terminal", hint="--yes agrees beforehand")
     budget = duration(running.time_budget, "--time-budget").total_seconds() if running.time_budget else None
     ends_at = time.monotonic() + budget if budget is not None else None
-    from xcomctl.ledger.control import followed
-    from xcomctl.operations.migrate import Scope, migrating
+    from xcomctl.operations.gc import scope_of
+    from xcomctl.operations.migrate import migrating
 
-    with signals.heeded():
-        deployment = opened(place, said, databases=1, control=control.control)
-        base, store = deployment.required_base(), deployment.base_store()
-        scope = Scope(deployment.catalog, store, base, followed(store, base, deployment.control or ""))
-        with said.progress() as watch, migrating(scope, rules, watch) as migration:
-            account = migration.account
-            _tell_plan(account, said)
-            stopped = None
-            if not account.plan.refusals and not rules.dry_run and account.plan.movable.rows:
-                if not running.yes and not said.confirm(f"Move {_amount(account.plan.movable)} to {base.text}?"):
-                    said.note("nothing was changed")
-                    return ExitCode.NO
-                stopped = _carry_out(migration, said, ends_at)
+    with signals.heeded(), ExitStack() as run:
+        scope = scope_of(opened(place, said, databases=1, control=control.control))
+        with said.progress() as watch:
+            migration = run.enter_context(migrating(scope, rules, watch))
+        account, stopped = migration.account, None
+        _tell_plan(account, said)
+        if not account.plan.refusals and not rules.dry_run and account.plan.movable.count:
+            if not running.yes and not said.confirm(f"Move {_values(account.plan.movable)} to {scope.base.text}?"):
+                said.note("nothing was changed")
+                return ExitCode.NO
+            stopped = _carry_out(migration, said, ends_at)
         _tell_end(account, said)
-        _show(account, display)
+        show(account, display, of="rows")
     return stopped or account.exit_code
 
 
@@ -126,20 +125,15 @@ def _rules(rows: Rows, moving: Moving, running: Running) -> Rules:
 
 def _tell_plan(account: Account, said: Report) -> None:
     plan = account.plan
-    for reason, amount in plan.skipped.items():
-        said.detail(f"{_amount(amount)} stay where they are: {reason.value}")
-    for refusal in plan.refusals:
-        said.warning(f"refused by the gate {refusal.gate.value}: {refusal.message}")
-    if plan.refusals:
-        said.warning("nothing was changed; --allow GATE lifts a gate")
-    elif plan.rules.dry_run:
-        said.note(f"dry run: a run now would move {_amount(plan.movable)} to {plan.base.text}; nothing was changed")
+    tell_refusals(plan.refusals, said)
+    if plan.rules.dry_run and not plan.refusals:
+        said.note(f"dry run: a run now would move {_values(plan.movable)} to {plan.base.text}; nothing was changed")
 
 
 def _carry_out(migration: Migration, said: Report, ends_at: float | None) -> ExitCode | None:
     """The exit code of the signal that ended it, if one did."""
     account = migration.account
-    started, total = time.monotonic(), account.plan.movable.rows
+    started, total = time.monotonic(), account.plan.movable.count
 
     def pace() -> str | None:
         if noted.number is not None:
@@ -155,33 +149,17 @@ def _carry_out(migration: Migration, said: Report, ends_at: float | None) -> Exi
 
 
 def _tell_end(account: Account, said: Report) -> None:
-    for failure in account.failures[:FAILURES_NAMED]:
-        names = " ".join(str(failure[name]) for name in ("dag_id", "run_id", "task_id", "key") if name in failure)
-        said.warning(f"{names or 'the run'}: {failure['message']}")
-    if len(account.failures) > FAILURES_NAMED:
-        said.warning(f"and {len(account.failures) - FAILURES_NAMED} more failures; -o json names them all")
+    for reason, tally in account.by_reason.items():
+        said.note(f"{_values(tally)}: left where they are, {reason.value}")
+    tell_some(account.failures, said)
     if account.stopped is not None:
         said.note("stopped before all was moved; the next run goes on")
-    if account.migrated.rows:
+    if account.migrated.count:
         said.note(
-            f"moved {_amount(account.migrated)}; the table gives back its space after VACUUM FULL (PostgreSQL), "
+            f"moved {_values(account.migrated)}; the table gives back its space after VACUUM FULL (PostgreSQL), "
             "OPTIMIZE TABLE (MySQL) or VACUUM (SQLite)"
         )
 
 
-def _amount(amount: Amount) -> str:
-    return f"{amount.rows} value{'' if amount.rows == 1 else 's'}, {render.readable_size(amount.bytes)}"
-
-
-def _show(account: Account, display: Display) -> None:
-    """The report, which a quiet success leaves out; a table leaves out what is zero."""
-    if display.quiet and account.exit_code is ExitCode.OK:
-        return
-    form = render.chosen(display.output)
-    if form in (Output.JSON, Output.JSONL, Output.YAML):
-        render.document(account.document(), form)
-        return
-    reasons: Mapping[str, Amount] = {reason.value: amount for reason, amount in account.by_reason.items()}
-    amounts = [(n, a) for n, a in {**account.amounts, **reasons}.items() if a.rows or form is not Output.TABLE]
-    rows = [{"what": name, "rows": amount.rows, "size_bytes": amount.bytes} for name, amount in amounts]
-    render.records(rows, ("what", "rows", "size_bytes"), form, display.color)
+def _values(tally: Tally) -> str:
+    return f"{tally.count} value{'' if tally.count == 1 else 's'}, {render.readable_size(tally.bytes)}"

@@ -102,8 +102,8 @@ def state_elsewhere(control: Control, base: Address) -> str | None:
 def lead_here(control: Control, base: Address) -> None:
     """Let the default folder say where the state is. Where it cannot be written, nobody keeps state there either."""
     usual = Control(control.store, control_folder(base, None))
-    if usual.folder != control.folder:
-        with suppress(StorageError):
+    with suppress(StorageError):
+        if usual.folder != control.folder and _elsewhere(usual) != control.folder:
             usual.write_facts(ELSEWHERE, {"control": control.folder})
 
 

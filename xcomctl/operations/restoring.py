@@ -12,7 +12,7 @@ from xcomctl.ledger.audit import TRASH, record_of, removed_by, write_returns
 from xcomctl.ledger.lease import held, holder, require_free
 from xcomctl.ledger.marks import read_marks, write_marks
 from xcomctl.model import Outcome, Return, StoredObject
-from xcomctl.operations.gc import Scope, Tally, new_operation_id
+from xcomctl.operations.gc import Scope, Tally, counted, new_operation_id
 from xcomctl.operations.gc.collection import require_listing
 
 BATCH = 500
@@ -52,35 +52,32 @@ class Restoration:
             self.lease.keep()
         returns = list(self.scope.store.bring_back([each.kept for each in removed]))
         for each, returned in zip(removed, returns, strict=True):
-            self._enter(each, returned)
+            occupied = returned.outcome is Outcome.OCCUPIED
+            self._enter(each, returned, self.scope.store.stat(returned.kept.object.name) if occupied else None)
         write_returns(self.scope.control, self.record.operation_id, self.operation_id, number, returns)
         yield from returns
 
     def look(self) -> None:
         """What a dry run can tell: which places are taken, and which copies are not in the trash any more."""
         there = {each.name for each in self.scope.control.listed(f"{TRASH}{self.record.operation_id}/")}
-        taken = {each.name for each in self.scope.store.objects(self.scope.base.location.folder)}
+        taken = {each.name: each for each in self.scope.store.objects(self.scope.base.location.folder)}
         for each in self.selected:
-            if each.kept.object.name in taken:
-                self._enter(each, Return(each.kept, Outcome.OCCUPIED))
+            found = taken.get(each.kept.object.name)
+            if found is not None:
+                self._enter(each, Return(each.kept, Outcome.OCCUPIED), found)
             elif each.kept.is_copy and each.kept.kept_as not in there:
                 self._enter(each, Return(each.kept, Outcome.MISSING))
 
-    def _enter(self, removed: Removed, returned: Return) -> None:
+    def _enter(self, removed: Removed, returned: Return, in_its_place: StoredObject | None = None) -> None:
         self.returned[returned.outcome] += Tally.of(returned.kept.object)
         if returned.outcome in (Outcome.MISSING, Outcome.OCCUPIED) and not removed.is_certain:
             return  # the run was broken off, and this object was never removed, or by another run
-        if returned.outcome is Outcome.OCCUPIED and self._is_back(returned.kept.object):
+        if in_its_place is not None and in_its_place.size_bytes == returned.kept.object.size_bytes:
             return  # an earlier restore was broken off, or another run has removed it too, and was undone
         if returned.outcome is not Outcome.RESTORED:
             message = returned.message or WHY[returned.outcome]
             url = replace(self.scope.base.location, name=returned.kept.object.name).url
             self.failures.append({"code": f"restore_{returned.outcome.value}", "url": url, "message": message})
-
-    def _is_back(self, removed: StoredObject) -> bool:
-        """Whether what is in its place may be it, by its size: on GCS what comes back has a new generation."""
-        found = self.scope.store.stat(removed.name)
-        return found is not None and found.size_bytes == removed.size_bytes
 
     def _unmark(self) -> None:
         base = self.scope.base.location.url
@@ -106,17 +103,13 @@ class Restoration:
 
     def document(self) -> dict[str, object]:
         """The report as programs read it."""
-        status = {ExitCode.OK: "success", ExitCode.PARTIAL: "partial", ExitCode.STORAGE: "error"}[self.exit_code]
-        counts: dict[str, object] = {}
-        for name, tally in self.tallies.items():
-            counts |= {name: tally.count, f"{name}_bytes": tally.bytes}
         return {
             "schema": 1,
             "command": "restore",
             "operation_id": self.operation_id,
             "dry_run": self.lease is None,
-            "status": status,
-            **counts,
+            "status": self.exit_code.status,
+            **counted(self.tallies),
             "failures": self.failures,
             "refusals": [],
             "restored_operation_id": self.record.operation_id,

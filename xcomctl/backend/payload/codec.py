@@ -171,68 +171,23 @@ SUFFIX_OF = {
 
 
 def compress(data: bytes, codec: str) -> bytes:
-    """The data as fsspec's writer of that name compresses it. Raises `PayloadError` for a library that is missing."""
-    try:
-        return _COMPRESSORS[codec](data)
-    except ImportError as error:
-        package = _PACKAGES.get(codec, f"a Python that has {codec}")
+    """The data as Airflow writes an object, by fsspec's writer of that name.
+
+    Raises `PayloadError` where the library for it is missing.
+    """
+    from fsspec.compression import compr
+
+    if codec not in compr:
         message = f"compressing with {codec} needs a package that is missing"
-        raise PayloadError(message, hint=f"install {package}") from error
+        raise PayloadError(message, hint=f"install {_PACKAGES.get(codec, f'a Python that has {codec}')}")
+    target = _KeptOpen()
+    with compr[codec](target, mode="wb") as file:
+        file.write(data)
+    return target.getvalue()
 
 
-def _gzip(data: bytes) -> bytes:
-    import gzip
+class _KeptOpen(BytesIO):
+    """fsspec's writer of zip closes the file below, whose bytes are wanted."""
 
-    return gzip.compress(data, mtime=0)
-
-
-def _bzip2(data: bytes) -> bytes:
-    import bz2
-
-    return bz2.compress(data)
-
-
-def _xz(data: bytes) -> bytes:
-    import lzma
-
-    return lzma.compress(data)
-
-
-def _zip(data: bytes) -> bytes:
-    """One member called `file`, as fsspec writes it; but compressed, which fsspec leaves out."""
-    import zipfile
-
-    buffer = BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr(zipfile.ZipInfo("file"), data, zipfile.ZIP_DEFLATED)
-    return buffer.getvalue()
-
-
-def _zstd(data: bytes) -> bytes:
-    for module in ("compression.zstd", "backports.zstd"):
-        try:
-            squeezed: bytes = import_module(module).compress(data)
-        except ImportError:
-            continue
-        return squeezed
-    return bytes(import_module("zstandard").ZstdCompressor().compress(data))
-
-
-def _lz4(data: bytes) -> bytes:
-    return bytes(import_module("lz4.frame").compress(data))
-
-
-def _snappy(data: bytes) -> bytes:
-    return bytes(import_module("cramjam").snappy.compress(data))
-
-
-_COMPRESSORS: dict[str, Callable[[bytes], bytes]] = {
-    "gzip": _gzip,
-    "bz2": _bzip2,
-    "xz": _xz,
-    "lzma": _xz,
-    "zip": _zip,
-    "zstd": _zstd,
-    "lz4": _lz4,
-    "snappy": _snappy,
-}
+    def close(self) -> None:
+        return

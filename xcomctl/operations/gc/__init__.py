@@ -27,6 +27,7 @@ from xcomctl.operations.gc.terms import (
     Rules,
     Tally,
     Watch,
+    counted,
 )
 
 __all__ = [
@@ -56,6 +57,7 @@ __all__ = [
     "by_cause",
     "by_dag",
     "collecting",
+    "counted",
     "due",
     "explain",
     "make_plan",

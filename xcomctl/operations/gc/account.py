@@ -9,17 +9,9 @@ from uuid import uuid4
 
 from xcomctl.errors import ExitCode, XcomctlError
 from xcomctl.model import Deletion, Outcome, Return, StoredObject, WayBack
-from xcomctl.operations.gc.terms import Candidate, Plan, Tally
+from xcomctl.operations.gc.terms import Candidate, Plan, Tally, counted
 
 NOTHING = Tally()
-STATUS = {
-    ExitCode.OK: "success",
-    ExitCode.PARTIAL: "partial",
-    ExitCode.REFUSED: "refused",
-    ExitCode.STORAGE: "error",
-}
-
-
 BYTES_FREE_WHEN = {
     WayBack.VERSIONS: "noncurrent versions expire",
     WayBack.SOFT_DELETE: "the bucket's soft delete ends",
@@ -110,16 +102,13 @@ class Account:
 
     def document(self) -> dict[str, object]:
         """The report as programs read it."""
-        counts: dict[str, object] = {}
-        for name, tally in self.tallies.items():
-            counts |= {name: tally.count, f"{name}_bytes": tally.bytes}
         return {
             "schema": 1,
             "command": "gc",
             "operation_id": self.operation_id,
             "dry_run": self.plan.rules.dry_run,
-            "status": "partial" if self.stopped == "signal" else STATUS[self.exit_code],
-            **counts,
+            "status": "partial" if self.stopped == "signal" else self.exit_code.status,
+            **counted(self.tallies),
             "failures": self.failures,
             "refusals": [{"gate": refusal.gate.value, "message": refusal.message} for refusal in self.plan.refusals],
             "way_back": self.plan.way.value,

@@ -32,6 +32,11 @@ class Scope:
     state_base: Address | None = None
     machine_time: Callable[[], datetime] = _machine_time
 
+    @property
+    def catalog(self) -> Catalog:
+        """The database of a command that works on one."""
+        return self.catalogs[0]
+
     def now(self) -> datetime:
         """The time by the clock that dates the objects."""
         return self.store.now(self.base.location.folder)

@@ -132,6 +132,14 @@ class Tally:
         return cls(len(objects), sum(found.size_bytes for found in objects))
 
 
+def counted(tallies: Mapping[str, Tally]) -> dict[str, object]:
+    """Tallies as every report has them: each count a flat number, and its bytes beside it."""
+    counts: dict[str, object] = {}
+    for name, tally in tallies.items():
+        counts |= {name: tally.count, f"{name}_bytes": tally.bytes}
+    return counts
+
+
 @dataclass(frozen=True, slots=True)
 class Refusal:
     """Why nothing may be deleted: a gate, and what it saw."""

@@ -6,7 +6,6 @@ account.
 
 from xcomctl.operations.migrate.account import Account
 from xcomctl.operations.migrate.migration import Migration, migrating
-from xcomctl.operations.migrate.planning import Scope
-from xcomctl.operations.migrate.terms import Amount, Gate, Plan, Rules, Skip
+from xcomctl.operations.migrate.terms import Gate, Plan, Rules, Skip
 
-__all__ = ["Account", "Amount", "Gate", "Migration", "Plan", "Rules", "Scope", "Skip", "migrating"]
+__all__ = ["Account", "Gate", "Migration", "Plan", "Rules", "Skip", "migrating"]

@@ -7,15 +7,10 @@ from itertools import chain
 
 from xcomctl.catalog.catalog import Row
 from xcomctl.errors import ExitCode, XcomctlError
-from xcomctl.operations.migrate.terms import Amount, Plan, Skip
+from xcomctl.operations.gc import Tally, counted
+from xcomctl.operations.migrate.terms import Plan, Skip
 
-NOTHING = Amount()
-STATUS = {
-    ExitCode.OK: "success",
-    ExitCode.PARTIAL: "partial",
-    ExitCode.REFUSED: "refused",
-    ExitCode.STORAGE: "error",
-}
+NOTHING = Tally()
 
 
 @dataclass(slots=True)
@@ -24,25 +19,25 @@ class Account:
 
     plan: Plan
     operation_id: str
-    migrated: Amount = NOTHING
-    failed: Amount = NOTHING
-    skipped: dict[Skip, Amount] = field(default_factory=dict)
+    migrated: Tally = NOTHING
+    failed: Tally = NOTHING
+    skipped: dict[Skip, Tally] = field(default_factory=dict)
     perhaps_changed: bool = False
     failures: list[dict[str, object]] = field(default_factory=list)
     stopped: str | None = None
 
     def moved(self, size_bytes: int) -> None:
         """A row refers to its value now."""
-        self.migrated += Amount(1, size_bytes)
+        self.migrated += Tally(1, size_bytes)
 
     def skip(self, reason: Skip, size_bytes: int) -> None:
         """A row stays as it is, for good reason."""
-        self.skipped[reason] = self.skipped.get(reason, NOTHING) + Amount(1, size_bytes)
+        self.skipped[reason] = self.skipped.get(reason, NOTHING) + Tally(1, size_bytes)
 
     def fail(self, code: str, row: Row, error: XcomctlError) -> None:
         """A row stays as it is, and should not have."""
         xcom = row.xcom
-        self.failed += Amount(1, xcom.size_bytes)
+        self.failed += Tally(1, xcom.size_bytes)
         names = ("dag_id", "run_id", "task_id", "map_index", "key")
         identity = {name: getattr(xcom, name) for name in names}
         self.failures.append({"code": code, **identity, "message": error.message})
@@ -54,12 +49,12 @@ class Account:
     @property
     def done(self) -> int:
         """How many of the movable rows have been handled."""
-        return self.migrated.rows + self.failed.rows + sum(amount.rows for amount in self.skipped.values())
+        return self.migrated.count + self.failed.count + sum(tally.count for tally in self.skipped.values())
 
     @property
     def has_changed(self) -> bool:
         """Whether any row is, or may be, another than before."""
-        return bool(self.migrated.rows) or self.perhaps_changed
+        return bool(self.migrated.count) or self.perhaps_changed
 
     @property
     def exit_code(self) -> ExitCode:
@@ -71,15 +66,15 @@ class Account:
         return ExitCode.OK
 
     @property
-    def by_reason(self) -> dict[Skip, Amount]:
+    def by_reason(self) -> dict[Skip, Tally]:
         """What was skipped, by why."""
-        found: dict[Skip, Amount] = {}
-        for reason, amount in chain(self.plan.skipped.items(), self.skipped.items()):
-            found[reason] = found.get(reason, NOTHING) + amount
+        found: dict[Skip, Tally] = {}
+        for reason, tally in chain(self.plan.skipped.items(), self.skipped.items()):
+            found[reason] = found.get(reason, NOTHING) + tally
         return {reason: found[reason] for reason in Skip if reason in found}
 
     @property
-    def amounts(self) -> dict[str, Amount]:
+    def tallies(self) -> dict[str, Tally]:
         """Every count of the report, by its name."""
         return {
             "selected": self.plan.selected,
@@ -91,17 +86,14 @@ class Account:
 
     def document(self) -> dict[str, object]:
         """The report as programs read it."""
-        counts: dict[str, object] = {}
-        for name, amount in self.amounts.items():
-            counts |= {name: amount.rows, f"{name}_bytes": amount.bytes}
         return {
             "schema": 1,
             "command": "migrate",
             "operation_id": self.operation_id,
             "dry_run": self.plan.rules.dry_run,
-            "status": "partial" if self.stopped == "signal" else STATUS[self.exit_code],
-            **counts,
-            "skipped_by_reason": {reason.value: amount.rows for reason, amount in self.by_reason.items()},
+            "status": "partial" if self.stopped == "signal" else self.exit_code.status,
+            **counted(self.tallies),
+            "skipped_by_reason": {reason.value: tally.count for reason, tally in self.by_reason.items()},
             "failures": self.failures,
             "refusals": [{"gate": each.gate.value, "message": each.message} for each in self.plan.refusals],
             "stopped": self.stopped,

@@ -26,10 +26,10 @@ def judged(rows: Iterable[Row], catalog: Catalog, base: Address) -> Iterator[tup
     """Each row with what keeps it where it is, or None. Asks the database about many runs and tasks at a time."""
     waiting = iter(rows)
     while some := list(islice(waiting, ROWS_AT_ONCE)):
-        unfinished = _unfinished([row for row in some if _kept_by_itself(row, base) is None], catalog)
-        for row in some:
-            own = _kept_by_itself(row, base)
-            yield row, own or (Skip.RUN_UNFINISHED if row in unfinished else None)
+        kept = {row: _kept_by_itself(row, base) for row in some}
+        unfinished = _unfinished([row for row, skip in kept.items() if skip is None], catalog)
+        for row, skip in kept.items():
+            yield row, skip or (Skip.RUN_UNFINISHED if row in unfinished else None)
 
 
 def kept_by_text(text: Text, rules: Rules) -> Skip | None:

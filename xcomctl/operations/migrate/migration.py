@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -26,10 +26,10 @@ from xcomctl.ledger import Lease
 from xcomctl.ledger.audit import write_run
 from xcomctl.ledger.control import lead_here
 from xcomctl.ledger.lease import held, holder, require_free
-from xcomctl.operations.gc import new_operation_id
+from xcomctl.operations.gc import Pace, Scope, Watch, new_operation_id
 from xcomctl.operations.migrate.account import Account
 from xcomctl.operations.migrate.judging import judged, kept_by_text
-from xcomctl.operations.migrate.planning import Scope, Watch, make_plan
+from xcomctl.operations.migrate.planning import make_plan
 from xcomctl.operations.migrate.proof import Pair, read_back
 from xcomctl.operations.migrate.terms import WRITING, Gate, Rules, Skip
 
@@ -37,9 +37,6 @@ BATCH = 50
 BATCH_BYTES = 32 * 1024 * 1024
 SAMPLED = 20
 SAMPLED_BYTES = 1024 * 1024
-
-Pace = Callable[[], str | None]
-"""Asked before each batch: why to stop here, or None to go on."""
 
 
 @dataclass(slots=True)
@@ -161,7 +158,7 @@ class Migration:
             "base": plan.base.location.url,
             "rules": plan.rules.facts(),
             "report": self.account.document(),
-            "finished_at": self.scope.store.now(plan.base.location.folder).isoformat(),
+            "finished_at": self.scope.now().isoformat(),
         }
 
 

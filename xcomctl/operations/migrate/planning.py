@@ -2,45 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 
-from xcomctl.backend.reference import Address
-from xcomctl.backend.storage import Store
-from xcomctl.catalog import Catalog
-from xcomctl.ledger import Control
+from xcomctl.operations.gc import Scope, Tally, Watch
 from xcomctl.operations.migrate.judging import judged
 from xcomctl.operations.migrate.proof import wrong_with_a_sample
-from xcomctl.operations.migrate.terms import Amount, Gate, Plan, Refusal, Rules, Skip
-
-Watch = Callable[[str, int], None]
-"""Told of a step, and how many rows it has handled so far."""
-
-
-@dataclass(frozen=True, slots=True)
-class Scope:
-    """What a migration works on: one database, the store of the base path, and the folder of the leases."""
-
-    catalog: Catalog
-    store: Store
-    base: Address
-    control: Control
+from xcomctl.operations.migrate.terms import Gate, Plan, Refusal, Rules, Skip
 
 
 def make_plan(scope: Scope, rules: Rules, watch: Watch = lambda step, done: None) -> Plan:
     """Look at all rows that a filter means and that are large enough, without reading their values."""
-    seen_at = scope.store.now(scope.base.location.folder)
+    seen_at = scope.now()
     refusals = tuple(each for each in _refusals(scope, rules) if each.gate not in rules.allow)
-    selected, movable = Amount(), Amount()
-    skipped: dict[Skip, Amount] = {}
+    selected, movable = Tally(), Tally()
+    skipped: dict[Skip, Tally] = {}
     rows = scope.catalog.addressed(rules.selected, at_least=rules.threshold)
     for done, (row, skip) in enumerate(judged(rows, scope.catalog, scope.base), start=1):
-        amount = Amount(1, row.xcom.size_bytes)
-        selected += amount
+        tally = Tally(1, row.xcom.size_bytes)
+        selected += tally
         if skip is None:
-            movable += amount
+            movable += tally
         else:
-            skipped[skip] = skipped.get(skip, Amount()) + amount
+            skipped[skip] = skipped.get(skip, Tally()) + tally
         watch("rows looked at", done)
     return Plan(scope.base, rules, selected, movable, skipped, seen_at, refusals)
 

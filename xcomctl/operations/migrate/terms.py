@@ -8,6 +8,7 @@ from enum import Enum
 
 from xcomctl.backend.reference import Address
 from xcomctl.model import Filter
+from xcomctl.operations.gc import Tally
 
 WRITING = timedelta(minutes=10)
 """From the upload of an object to the change of its row, at most: far less than what gc calls young (3 days)."""
@@ -64,17 +65,6 @@ class Rules:
 
 
 @dataclass(frozen=True, slots=True)
-class Amount:
-    """A number of rows and the bytes of their values."""
-
-    rows: int = 0
-    bytes: int = 0
-
-    def __add__(self, other: Amount) -> Amount:
-        return Amount(self.rows + other.rows, self.bytes + other.bytes)
-
-
-@dataclass(frozen=True, slots=True)
 class Refusal:
     """Why nothing may be moved: a gate, and what it saw."""
 
@@ -91,8 +81,8 @@ class Plan:
 
     base: Address
     rules: Rules
-    selected: Amount
-    movable: Amount
-    skipped: dict[Skip, Amount]
+    selected: Tally
+    movable: Tally
+    skipped: dict[Skip, Tally]
     seen_at: datetime
     refusals: tuple[Refusal, ...] = ()
