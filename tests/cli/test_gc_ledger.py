@@ -65,8 +65,10 @@ class TestMarks:
         assert cli(*AT_ONCE, *place(leaky)).json["deleted"] == 0
         later = leaky.leak("d", "later")
         leaky.age(later, 30)
-        report = cli(*AT_ONCE, *place(leaky)).json
+        done = cli(*AT_ONCE, *place(leaky))
+        report = done.json
         assert (report["candidates"], report["deletable"], report["deleted"], report["marked"]) == (2, 1, 1, 1)
+        assert "deleted 1 object, 3 B; no bytes are free until the trash is emptied" in done.err
         assert orphans(leaky) == {later} and orphan not in leaky.urls()
 
     def test_not_before_its_time(self, cli: Run, leaky: Scene):

@@ -16,6 +16,12 @@ from tests.operations.scene import AT_ONCE, BASE_FOLDER, Scene
 from xcomctl.backend.reference import parse
 from xcomctl.operations.restoring import restoring
 
+FREE_WHEN = {
+    "versions": "noncurrent versions expire",
+    "soft-delete": "the bucket's soft delete ends",
+    "trash": "the trash is emptied",
+    "rename": "the trash is emptied",
+}
 RUNS = ("r", "manual__2026-01-01T00:00:00+00:00", "[a*]?#", "x y+%20", "ünïcödé 😀", "a/b/c")
 
 
@@ -33,7 +39,9 @@ def test_the_world_is_as_before(
         time.sleep(1.1)  # the Date header, by which ages are told, has whole seconds
         account = scene.collect(replace(AT_ONCE, keep_trash=KEEP))
         assert (account.tallies["deleted"].count, account.failures) == (len(RUNS), [])
-        assert account.plan.way.value == kind.partition("-")[2]
+        way = kind.partition("-")[2]
+        assert account.plan.way.value == way
+        assert (account.freed.bytes, account.document()["bytes_free_when"]) == (0, FREE_WHEN[way])
         assert set(contents(scene)) == {parse(url).location.name for url in references(world)}
         with restoring(scene.scope(), account.operation_id, dry_run=False) as restoration:
             assert len(list(restoration.carry_out())) == len(RUNS)
