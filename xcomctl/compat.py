@@ -58,6 +58,29 @@ def airflow_option(section: str, key: str) -> str | None:
     return str(value).strip() if value else None  # what a command prints ends in a newline
 
 
+def airflow_variable(key: str) -> str | None:
+    """An Airflow Variable as Airflow itself resolves it: environment, secrets backends, database; None for none.
+
+    Raises `MetadataError` when Airflow is missing or does not start.
+    """
+    named = os.environ.get(f"AIRFLOW_VAR_{key.upper()}")
+    if named is not None:
+        return named
+    _ask_the_database()
+    try:
+        return cast(
+            "str | None",
+            _imported("airflow.models.variable", lambda module: module.Variable.get_variable_from_secrets(key)),
+        )
+    except MetadataError:
+        raise
+    except Exception as error:
+        raise MetadataError(
+            f"the Airflow Variable {key} cannot be read ({type(error).__name__})",
+            hint="one that is there needs the fernet key that it was written with",
+        ) from error
+
+
 def filesystem(protocol: str, scheme: str, conn_id: str | None, options: StorageOptions) -> Any:
     """The fsspec file system of a protocol, with an Airflow connection's credentials or with the given options.
 
@@ -113,9 +136,7 @@ def _require_connection(conn_id: str) -> None:
     def look_up(module: Any) -> object:
         return module.Connection.get_connection_from_secrets(conn_id)
 
-    # Outside a task, Airflow >=3.1.1 asks the metadata database for connections only in a process so marked,
-    # as its own command line is (airflow.sdk.execution_time.supervisor.ensure_secrets_backend_loaded).
-    os.environ.setdefault("_AIRFLOW_PROCESS_CONTEXT", "server")
+    _ask_the_database()
     try:
         _imported("airflow.models.connection", look_up)
     except MetadataError:
@@ -126,6 +147,14 @@ def _require_connection(conn_id: str) -> None:
             hint=f"define it: `airflow connections add {conn_id}` or AIRFLOW_CONN_{conn_id.upper()}; "
             "one that is there needs the fernet key that it was written with",
         ) from error
+
+
+def _ask_the_database() -> None:
+    """Outside a task, Airflow >=3.1.1 asks the metadata database only in a process so marked, as its own commands are.
+
+    (airflow.sdk.execution_time.supervisor.ensure_secrets_backend_loaded)
+    """
+    os.environ.setdefault("_AIRFLOW_PROCESS_CONTEXT", "server")
 
 
 def _get_fs() -> Callable[[str, str], Any]:

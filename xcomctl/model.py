@@ -43,7 +43,8 @@ class XComKey:
 class XCom:
     """One row. `size_bytes` is the stored size: a lower bound where the database compresses.
 
-    `try_number` is None before Airflow 3.4. The object's size and time are known only after a look at it.
+    `try_number` is None before Airflow 3.4. The object's size and time are known only after a look at it. `archive` is
+    the archive table that holds the row, None where Airflow reads it; one that lost its task instance has no names.
     """
 
     dag_id: str
@@ -58,6 +59,17 @@ class XCom:
     try_number: int | None = None
     object_size_bytes: int | None = None
     object_modified_at: datetime | None = None
+    archive: str | None = None
+
+    @property
+    def identity(self) -> dict[str, object]:
+        """What names it, by its fields."""
+        return {name: getattr(self, name) for name in ("dag_id", "run_id", "task_id", "map_index", "key")}
+
+    @property
+    def is_nameless(self) -> bool:
+        """Whether nothing tells any more which task pushed it; `dag_id`, `run_id` and `task_id` are empty then."""
+        return not self.dag_id
 
 
 UNDATED = datetime.max.replace(tzinfo=timezone.utc)
@@ -198,3 +210,7 @@ class Filter:
     larger_than: int | None = None
     smaller_than: int | None = None
     states: tuple[State, ...] = ()
+
+    def facts(self) -> dict[str, str]:
+        """These bounds as the audit records them."""
+        return {name: str(getattr(self, name)) for name in self.__slots__}

@@ -5,13 +5,18 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from importlib.metadata import version
 from uuid import uuid4
 
 import pytest
 
 from tests.airflow.conftest import xcomctl
 from tests.lab import s3
+from tests.lab.database import Databases
+from tests.lab.world import World
+from xcomctl.catalog import open_catalog
 from xcomctl.demo.sandbox import Sandbox
+from xcomctl.model import Filter
 
 pytestmark = pytest.mark.xdist_group("airflow")
 
@@ -67,3 +72,33 @@ def test_a_missing_connection_is_an_error_and_ambient_credentials_are_not_used(
     assert done.stdout == ""
     assert "connection nobody cannot be resolved" in done.stderr and "hint: " in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_references_follow_to_another_connection(
+    sandbox: Sandbox, ministack: s3.S3Server, as_json: str, databases: Databases
+) -> None:
+    """Airflow 2.8 to 2.9.1 left the connection out of a reference: then the object stays, and the row alone changes."""
+    bucket = s3.bucket(ministack)
+    bare, other = f"d/r/t/{uuid4()}", f"d/r/t/{uuid4()}"
+    bucket.put(f"xcom/{bare}", b'"bare"')
+    bucket.put(f"old/{other}", b'"other"')
+    base = f"s3://new@{bucket.name}/xcom"
+    settings = {
+        "AIRFLOW_CONN_NEW": as_json,
+        "AIRFLOW_CONN_OLD": as_json,
+        "AIRFLOW__COMMON_IO__XCOM_OBJECTSTORAGE_PATH": base,
+    }
+    schema = ".".join(version("apache-airflow").split(".")[:2])
+    with databases.fresh(f"sqlite-{schema}") as database, World(database) as world:
+        world.push("d", "r", "t", key="bare", value=json.dumps(f"s3://{bucket.name}/xcom/{bare}"))
+        world.push("d", "r", "t", key="other", value=json.dumps(f"s3://old@{bucket.name}/old/{other}"))
+        for old in (f"s3://{bucket.name}/xcom", f"s3://old@{bucket.name}/old"):
+            words = ("migrate", "--yes", "-o", "json", "--db", database.url, "--relocate", old)
+            done = xcomctl(sandbox, *words, **settings)
+            report = json.loads(done.stdout)
+            assert (done.returncode, report["migrated"], report["failures"]) == (0, 1, []), done.stderr
+        references = {xcom.key: xcom.reference for xcom in open_catalog(database.url, None, None).rows(Filter())}
+    assert references["bare"] == f"{base}/{bare}"
+    copied = str(references["other"]).removeprefix(f"s3://new@{bucket.name}/")
+    assert copied.startswith("xcom/d/r/t/") and bucket.get(copied) == b'"other"'
+    assert {key for key in bucket.keys("") if "_xcomctl" not in key} == {f"xcom/{bare}", f"old/{other}", copied}

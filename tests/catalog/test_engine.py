@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import signal
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -10,6 +15,7 @@ from tests.lab.database import Databases
 from xcomctl.catalog import open_catalog
 from xcomctl.catalog.engine import open_engine, shown
 from xcomctl.errors import ExitCode, MetadataError
+from xcomctl.model import Filter
 
 
 @pytest.mark.parametrize(
@@ -38,6 +44,13 @@ def test_a_url_that_leads_nowhere_is_one_clear_error(url):
     assert "hunter2" not in f"{error.value.message}{error.value.hint}"
 
 
+def test_a_password_with_an_at_sign_is_refused_and_not_shown():
+    """SQLAlchemy takes what follows the first of two for the host, and would show it."""
+    with pytest.raises(MetadataError, match="has an @") as error:
+        open_engine("postgresql://u:p@hunter2@h/d")
+    assert "hunter2" not in f"{error.value.message}{error.value.hint}" and "%40" in str(error.value.hint)
+
+
 def test_a_missing_sqlite_file_is_not_created(tmp_path: Path):
     with pytest.raises(MetadataError, match="there is no SQLite file"):
         open_engine(f"sqlite:///{tmp_path}/airflow.db")
@@ -52,6 +65,32 @@ def test_a_sqlite_file_of_any_name_is_opened_read_only(tmp_path: Path, databases
     assert str(catalog) == f"sqlite:///{path}"
     with pytest.raises(Exception, match="readonly"), catalog.database.engine.begin() as connection:
         connection.exec_driver_sql("DELETE FROM xcom")
+
+
+HALF_DONE = """
+import os, signal, sqlite3, sys
+rows = sqlite3.connect(sys.argv[1], isolation_level=None)
+rows.execute("PRAGMA cache_size = 2")
+rows.execute("BEGIN")
+rows.execute("UPDATE filler SET text = 'after'")
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_what_a_killed_writer_left_half_done_is_undone(databases: Databases):
+    """SQLite's journal has to be played back before anybody may read, which a read-only connection cannot."""
+    with databases.fresh("sqlite-3.3") as database:
+        path = Path(database.url.removeprefix("sqlite:///"))
+        with closing(sqlite3.connect(path, isolation_level=None)) as rows:
+            rows.execute("CREATE TABLE filler (text TEXT)")
+            rows.executemany("INSERT INTO filler VALUES (?)", [["before" * 100]] * 1000)
+        done = subprocess.run([sys.executable, "-c", HALF_DONE, str(path)], check=False)
+        journal = Path(f"{path}-journal")
+        assert done.returncode == -signal.SIGKILL and journal.stat().st_size > 512
+        catalog = open_catalog(database.url, None, None)
+        assert list(catalog.rows(Filter())) == [] and not journal.exists()
+        with closing(sqlite3.connect(path)) as rows:
+            assert rows.execute("SELECT DISTINCT text FROM filler").fetchall() == [("before" * 100,)]
 
 
 def test_what_is_no_database_is_one_clear_error(tmp_path: Path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
@@ -12,6 +13,7 @@ from sqlalchemy.pool import NullPool
 from tests.lab.database import Database
 from tests.lab.world import World
 from xcomctl.catalog import open_catalog
+from xcomctl.catalog.catalog import Row
 from xcomctl.catalog.rewriting import Rewriter, Text
 from xcomctl.errors import MetadataError
 from xcomctl.model import Filter, XCom
@@ -29,8 +31,12 @@ def rewriter(database: Database) -> Rewriter:
     return Rewriter(open_catalog(database.url, database.schema, None))
 
 
+def rows(found: Rewriter, at_least: int = 0) -> Iterator[Row]:
+    return found._catalog.addressed(Filter(), at_least=at_least)
+
+
 def read(found: Rewriter) -> list[Text]:
-    return [text for row in found.rows(Filter(), at_least=0) if (text := found.text(row)) is not None]
+    return [text for row in rows(found) if (text := found.text(row)) is not None]
 
 
 def value_of(world: World, xcom: XCom) -> str:
@@ -121,7 +127,7 @@ def test_only_what_is_large_enough_is_listed(database: Database, world: World, a
         world.push("d", "r", "t", number, value=value)
     found = rewriter(database)
     sizes = {text.row.xcom.map_index: len(text.data) for text in read(found)}
-    listed = {row.xcom.map_index for row in found.rows(Filter(), at_least=at_least)}
+    listed = {row.xcom.map_index for row in rows(found, at_least)}
     assert listed >= {index for index, size in sizes.items() if size >= at_least}
     assert not listed & {index for index, size in sizes.items() if size < at_least / 6}
 

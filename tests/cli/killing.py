@@ -64,6 +64,12 @@ class Victim:
         return True
 
 
+def harmful(environment: Mapping[str, str], harm: Mapping[str, object]) -> dict[str, str]:
+    """What a process is told that is to harm itself; xcomctl is the one that it would find anyway."""
+    found_first = os.pathsep.join([str(SELF_HARM), environment.get("PYTHONPATH", "")]).rstrip(os.pathsep)
+    return {"PYTHONPATH": found_first, **{f"HARM_{name}": str(harm[name]) for name in harm}}
+
+
 @contextmanager
 def running(
     trial: Trial, environment: Mapping[str, str], words: Sequence[str], hold: Hold | None = None, **harm: object
@@ -71,7 +77,7 @@ def running(
     """`running(trial, bare, GC, AT=3, SIGNAL="SIGKILL")`; where the trial is, and behind which proxy, is added."""
     process = subprocess.Popen(
         [*XCOMCTL, *words, *place(_seen_by_processes(trial)), "-o", "json"],
-        env={**environment, "PYTHONPATH": str(SELF_HARM), **{f"HARM_{name}": str(harm[name]) for name in harm}},
+        env={**environment, **harmful(environment, harm)},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -10,6 +10,7 @@ import pytest
 from tests.cli.conftest import Run, place
 from tests.operations.scene import Scene
 from xcomctl.operations.gc import Cause, Gate
+from xcomctl.operations.rm import GATES, Skip, Unmarked
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text("utf-8")
@@ -65,3 +66,10 @@ def test_the_control_folder_is_what_the_page_shows(cli: Run, scene: Scene):
     shown = words_of(below(PAGE, "| object | holds |"))
     patterns = [re.sub(r"<\w+>", r"[\\w-]+", re.escape(name).replace(r"\<", "<").replace(r"\>", ">")) for name in shown]
     assert left and {name for name in left if not any(re.fullmatch(pattern, name) for pattern in patterns)} == set()
+
+
+def test_what_rm_says_is_explained():
+    page = (ROOT / "docs/rm.md").read_text("utf-8")
+    assert words_of(below(page, "| reason | is |")) == {why.value for why in Unmarked}
+    assert {skip.value for skip in Skip if f"`{skip.value}`" not in page} == set()
+    assert {gate.value for gate in GATES if f"`{gate.value}`" not in page} == set()

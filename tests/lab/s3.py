@@ -79,7 +79,8 @@ def seaweedfs() -> Iterator[S3Server]:
             *(f"-{name}.port.grpc={grpc[name]}" for name in names),
             *(f"-{name}.localSocket={folder}/{name}.sock" for name in ("s3", "filer")),
             *("-webdav=false", "-admin.ui=false", "-s3.port.iceberg=0", "-s3.port.lance=0"),
-            "-master.telemetry=false",
+            # A new bucket takes seven volumes at once: as many as the disk could hold full are not enough.
+            *("-master.telemetry=false", "-volume.max=20000"),
         ]
         environment = {"AWS_ACCESS_KEY_ID": found.key, "AWS_SECRET_ACCESS_KEY": found.secret, "TMPDIR": folder}
         try:

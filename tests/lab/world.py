@@ -6,7 +6,8 @@ instance too. Each method commits, so the code under test sees its rows at once.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import TypeAlias, cast
@@ -83,6 +84,14 @@ class World:
         with self._tables.engine.begin() as connection:
             result = connection.execute(text(statement), values)
             return [tuple(row) for row in result] if result.returns_rows else []
+
+    @contextmanager
+    def locked(self, statement: str) -> Iterator[None]:
+        """Somebody else's transaction, which has run one statement and goes on until the block ends."""
+        with self._tables.engine.connect() as connection, connection.begin() as transaction:
+            connection.execute(text(statement))
+            yield
+            transaction.rollback()
 
     def tables(self) -> set[str]:
         """The names of all tables that are there now."""

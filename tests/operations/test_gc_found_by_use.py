@@ -29,11 +29,6 @@ pytestmark = pytest.mark.stores("file")
 URL = "file:///elsewhere/d/r/t/{leaf}"
 
 
-@pytest.fixture
-def scene(database: Database, world: World, store: s3.Bucket | Folder) -> Scene:
-    return Scene(database, world, store)
-
-
 def test_an_archive_that_is_made_while_gc_runs_keeps_its_objects(scene: Scene):
     """`airflow db clean` may move rows into a new table after gc has looked which tables there are."""
     live, archived = scene.push("d"), scene.push("d", "old")

@@ -14,7 +14,7 @@ import pytest
 
 from tests import schemas
 from tests.cli.conftest import tree
-from tests.lab import postgres, s3
+from tests.lab import postgres
 from tests.lab.database import Database, Databases
 from tests.lab.folder import Folder
 from tests.lab.world import World
@@ -27,11 +27,6 @@ from xcomctl.operations.gc import Account, Gate, Limit, Rules, collecting
 from xcomctl.operations.gc.canary import LIVE
 
 pytestmark = [pytest.mark.databases("sqlite-3.3"), pytest.mark.stores("file")]
-
-
-@pytest.fixture
-def scene(database: Database, world: World, store: s3.Bucket | Folder) -> Scene:
-    return Scene(database, world, store)
 
 
 def contents(scene: Scene) -> dict[str, tuple[object, ...]]:

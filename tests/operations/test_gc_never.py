@@ -10,9 +10,7 @@ from uuid import uuid4
 
 import pytest
 
-from tests.lab import s3
-from tests.lab.database import Database, Databases
-from tests.lab.folder import Folder
+from tests.lab.database import Databases
 from tests.lab.world import World
 from tests.operations.scene import AT_ONCE, BASE_FOLDER, Around, Scene
 from xcomctl.backend.storage import open_store
@@ -24,11 +22,6 @@ pytestmark = [pytest.mark.databases("sqlite-3.3"), pytest.mark.stores("file")]
 
 TWICE = Rules(older_than=timedelta(days=3), confirm_after=timedelta(seconds=-2), max_delete=AT_ONCE.max_delete)
 """Two sightings, without the time between them."""
-
-
-@pytest.fixture
-def scene(database: Database, world: World, store: s3.Bucket | Folder) -> Scene:
-    return Scene(database, world, store)
 
 
 def old(scene: Scene, url: str) -> str:

@@ -9,61 +9,16 @@ from dataclasses import replace
 
 import pytest
 
-from tests.lab import s3
-from tests.lab.database import Database
-from tests.lab.folder import Folder
-from tests.lab.world import Push, World
+from tests.lab.world import Push
+from tests.operations.moving import LARGE, UNPROVED, codes, followed, migrate, migrating, reasons, values
 from tests.operations.scene import AT_ONCE, Around, Scene
-from xcomctl.backend import payload
-from xcomctl.backend.reference import parse
-from xcomctl.backend.storage import Store
-from xcomctl.catalog.rewriting import Rewriter
 from xcomctl.errors import ExitCode, LockedError, StorageError
 from xcomctl.ledger.lease import held, holder
 from xcomctl.model import Filter, State, StoredObject
 from xcomctl.operations.gc import collecting
-from xcomctl.operations.migrate import Account, Gate, Rules, migrating
-
-UNPROVED = Rules(threshold=1000, allow=frozenset({Gate.BACKEND}))
-"""Whether Airflow reads the result is tried where an Airflow is."""
-
-LARGE = json.dumps({"b": ["ünï 😀", 1e-07, None], "a": "long " * 500}, ensure_ascii=False)
-
-
-@pytest.fixture
-def scene(database: Database, world: World, store: s3.Bucket | Folder) -> Scene:
-    return Scene(database, world, store)
-
+from xcomctl.operations.migrate import Gate
 
 pytestmark = pytest.mark.stores("file")
-
-
-def migrate(scene: Scene, rules: Rules = UNPROVED, store: Store | None = None) -> Account:
-    with migrating(scene.scope(store=store), rules) as migration:
-        if not migration.account.plan.refusals:
-            list(migration.carry_out())
-    return migration.account
-
-
-def values(scene: Scene) -> dict[tuple[str, ...], bytes]:
-    """What each row holds, as the database gives it back."""
-    rewriter = Rewriter(scene.catalog)
-    rows = rewriter.rows(Filter(), at_least=0)
-    return {(row.table.name, *map(str, row.key)): text.data for row in rows if (text := rewriter.text(row)) is not None}
-
-
-def followed(scene: Scene, value: bytes) -> bytes:
-    """The value, or the one that it refers to."""
-    text = json.loads(value)
-    address = parse(text) if isinstance(text, str) else None
-    if address is None:
-        return value
-    with scene.store.open(address.location.name) as body:
-        return payload.decompress(body.read(), address.location.name).data
-
-
-def reasons(account: Account) -> dict[str, int]:
-    return {reason.value: tally.count for reason, tally in account.by_reason.items()}
 
 
 class TestMoving:
@@ -138,12 +93,47 @@ class TestSkipping:
         assert (account.migrated.count, reasons(account)) == (1, {"run_unfinished": 1})
 
     @pytest.mark.databases("*-2.11")
+    def test_a_number_too_long_for_python_moves(self, scene: Scene):
+        scene.world.push("d", "r", "t", value=b"9" * 5000)
+        assert migrate(scene).migrated.count == 1 and values(scene) != {}
+
+    @pytest.mark.databases("*-2.11")
     def test_what_is_no_json_stays(self, scene: Scene):
         scene.world.push("d", "r", "t", key="pickled", value=pickle.dumps("x" * 2000))
         scene.world.push("d", "r", "t", key="broken", value=b'{"a": ' + b"1" * 2000)
         before = values(scene)
-        assert reasons(migrate(scene)) == {"pickled": 1, "not_json": 1}
+        account = migrate(scene)
+        assert (reasons(account), codes(account), account.exit_code) == ({"pickled": 1}, ["not_json"], ExitCode.PARTIAL)
         assert values(scene) == before
+
+    @pytest.mark.databases("*-2.11")
+    def test_json_is_utf_8(self, scene: Scene):
+        """Python's reader also takes UTF-16 and a mark at the beginning, as Airflow's own does not everywhere."""
+        text = json.dumps(["ünï"] * 1000, ensure_ascii=False)
+        half = b'["' + b"\xed\xa0\x80" * 1000 + b'"]'
+        for key, value in {
+            "utf16": text.encode("utf-16"),
+            "le": text.encode("utf-16-le"),
+            "utf32": text.encode("utf-32"),
+            "mark": b"\xef\xbb\xbf" + text.encode(),
+            "half": half,
+            "latin": text.encode("latin-1"),
+        }.items():
+            scene.world.push("d", "r", "t", key=key, value=value)
+        before = values(scene)
+        account = migrate(scene)
+        assert (codes(account), account.exit_code) == (["not_json"] * 6, ExitCode.PARTIAL)
+        assert values(scene) == before and scene.urls() == set()
+
+    @pytest.mark.databases("*-2.11", "*-3.3")
+    def test_a_string_of_json_moves_only_where_it_is_read_alike(self, scene: Scene):
+        """common-io >=1.5.4 on Airflow 2 hands what such a string says to a task when it is in the row."""
+        for number, value in enumerate([json.dumps(LARGE), json.dumps("1" * 5000), json.dumps(json.dumps(LARGE))]):
+            scene.world.push("d", "r", "t", key=f"k{number}", value=value)
+        scene.world.push("d", "r", "t", value=json.dumps("long " * 500))
+        account = migrate(scene)
+        kept = 3 if scene.database.label == "2.11" else 0
+        assert (account.migrated.count, reasons(account).get("string_of_json", 0)) == (4 - kept, kept)
 
     @pytest.mark.databases("sqlite-3.3", "mysql-3.3", "postgresql-3.3")
     def test_a_reference_stays(self, scene: Scene):
@@ -177,7 +167,7 @@ class TestMeanwhile:
                     world.delete_xcom("d", "r", "t")
 
         account = migrate(scene, store=Slow(scene.store))
-        assert (account.migrated.count, reasons(account), account.exit_code) == (0, {"changed": 1}, ExitCode.OK)
+        assert (account.migrated.count, codes(account), account.exit_code) == (0, ["changed"], ExitCode.PARTIAL)
         assert list(values(scene).values()) == ([b'"new"'] if deed == "push" else [])
 
     def test_a_store_that_refuses_some(self, scene: Scene):
@@ -203,7 +193,7 @@ class TestMeanwhile:
         monkeypatch.setattr("xcomctl.operations.migrate.migration.BATCH", 1)
         for number in range(4):
             scene.world.push("d", f"r {number}", "t", value=LARGE)
-        with migrating(scene.scope(), UNPROVED) as migration:
+        with migrating(scene) as migration:
             moving = migration.carry_out()
             next(moving)
             scene.scope().control.discard([scene.scope().control.name_of(each) for each in leases(scene)])
@@ -229,12 +219,12 @@ class TestLease:
 
     def test_gc_not_beside_it(self, scene: Scene):
         scene.push("d")
-        with migrating(scene.scope(), UNPROVED), pytest.raises(LockedError), collecting(scene.scope(), AT_ONCE):
+        with migrating(scene), pytest.raises(LockedError), collecting(scene.scope(), AT_ONCE):
             pass
 
     def test_beside_another(self, scene: Scene):
         scene.push("d")
-        with migrating(scene.scope(), UNPROVED), migrating(scene.scope(), UNPROVED) as second:
+        with migrating(scene), migrating(scene) as second:
             assert second.lease is not None
 
 

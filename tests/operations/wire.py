@@ -28,8 +28,8 @@ from tests.lab.database import Databases
 from tests.lab.proxy import Fault, FaultProxy, Rule, Seen
 from tests.lab.world import World
 from tests.operations.scene import AT_ONCE, BASE_FOLDER, Scene
-from xcomctl.backend.reference import OWN_FOLDER
-from xcomctl.backend.storage import HALF_WRITTEN, Store
+from xcomctl.backend.reference import HALF_WRITTEN, OWN_FOLDER
+from xcomctl.backend.storage import Store
 from xcomctl.backend.storage.s3 import S3Store
 from xcomctl.catalog import Catalog
 from xcomctl.errors import ExitCode, XcomctlError

@@ -26,6 +26,9 @@ CODEC_SUFFIXES = ("gz", "bz2", "xz", "lzma", "zip", "zst", "lz4", "snappy")
 OWN_FOLDER = "_xcomctl"
 """The folder that xcomctl writes its own objects in, wherever it is: none of them is ever taken for an XCom's."""
 
+HALF_WRITTEN = ".part"
+"""The ending of what a local file is called until all of it is written; a process that was killed may leave one."""
+
 DEEPEST_ENCODING = 3
 """REST PATCH on Airflow 3.0 and 3.1 stores JSON in a JSON string in a JSON string."""
 
@@ -37,6 +40,7 @@ _FRESH_LEAF = re.compile(rf"(?P<unique>{_UUID4}){_CODEC}")
 _OWNED_FOLDER = re.compile(rf"(?P<kind>ti|write)-(?P<uuid>{_UUID})")
 _OWNED_LEAF = re.compile(rf".+\.json{_CODEC}", re.DOTALL)
 _OWNED_MENTIONED = re.compile(rf"(?:ti|write)-{_UUID}/[^/\"'\\<>\x00-\x20]*\.json{_CODEC}")
+_HALF_WRITTEN = re.compile(rf"\.\d+{re.escape(HALF_WRITTEN)}\Z")
 _MAP_INDEX = re.compile(r"-?\d+")
 # In two halves: what begins with literal text is searched for twenty times as fast.
 _UUID4_TAIL = re.compile(r"-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
@@ -181,9 +185,9 @@ def place(name: str) -> Placement | None:
 
     `<dag_id>/<run_id>/<task_id>/<uuid4>[.gz]` (common-io 1.3 to 1.10, and 1.11 before Airflow 3.4) or
     `<dag_id>/<run_id>/<task_id>/(ti|write)-<uuid>/<key>.json[.gz]` (1.11 on Airflow 3.4). Read from both ends,
-    since a run id may hold slashes.
+    since a run id may hold slashes. A file that was never written whole belongs to the object that it was to be.
     """
-    parts = name.split("/")
+    parts = _HALF_WRITTEN.sub("", name).split("/")
     unique, owner, depth = _leaf(parts)
     ids = parts[: len(parts) - depth]
     if unique is None or len(ids) < 3 or not all((ids[0], ids[-1], "/".join(ids[1:-1]))) or not _is_text(name):

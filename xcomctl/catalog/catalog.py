@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from xcomctl.backend import reference
+from xcomctl.backend import payload, reference
 from xcomctl.catalog.database import COORDINATES_PER_QUERY, Database, chunks, open_database, utc
-from xcomctl.catalog.schema import Schema, Table
+from xcomctl.catalog.schema import Form, Schema, Table
 from xcomctl.catalog.selection import conditions, matches
 from xcomctl.catalog.source import Source, clause, source_of
 from xcomctl.catalog.tasks import Coordinates, Tasks
@@ -22,6 +22,8 @@ from xcomctl.model import Filter, State, XCom, XComKey
 if TYPE_CHECKING:
     from sqlalchemy.engine import Row as Answer
     from sqlalchemy.sql import ColumnElement, Select
+
+    from xcomctl.catalog.dialect import OfValue
 
 T = TypeVar("T")
 LATEST = "latest"
@@ -38,12 +40,18 @@ class StoredValue:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """An XCom, and the primary key of its row in one of the tables. `is_dag_result`: the result of a whole run."""
+    """An XCom, and the primary key of its row in one of the tables. `is_dag_result`: the result of a whole run.
+
+    `string` is what the value is where that is a short string, of JSON or pickled. `digest` is the database's own of
+    the value's text, where it was asked for; None where the value is NULL.
+    """
 
     xcom: XCom
     table: Table
     key: tuple[Any, ...]
     is_dag_result: bool
+    string: str | None = None
+    digest: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,39 +104,112 @@ class Catalog:
                 if matches(selected, xcom):
                     yield xcom
 
-    def addressed(self, selected: Filter, *, at_least: int) -> Iterator[Row]:
-        """The rows that a filter means, of every attempt, whose text may be so large in bytes, by primary key."""
-        from sqlalchemy import false
+    def addressed(self, selected: Filter, *, at_least: int | None = None, digested: bool = False) -> Iterator[Row]:
+        """The rows that a filter means, of every attempt, by primary key; those of older tables first.
 
-        for table in self.schema.live:
+        With `at_least` only those whose text may be so large in bytes. To be `digested` means to be read whole.
+        """
+
+        def reaches(value: ColumnElement[Any], form: Form) -> ColumnElement[Any]:
+            return self._dialect.reaches(value, form, at_least or 0)
+
+        return self._addressed(selected, reaches if at_least is not None else None, digested=digested)
+
+    def pointing(self, selected: Filter) -> Iterator[Row]:
+        """The rows that a filter means, of every attempt, whose value is a short string, and so may be a reference."""
+
+        def is_short_string(value: ColumnElement[Any], form: Form) -> ColumnElement[Any]:
+            return self._dialect.small_string(value, form, pickled=True).is_not(None)
+
+        return (row for row in self._addressed(selected, is_short_string) if row.string is not None)
+
+    def _addressed(self, selected: Filter, condition: OfValue | None, *, digested: bool = False) -> Iterator[Row]:
+        for table in reversed(self.schema.live):
             source = source_of(table, self.schema)
-            large = self._dialect.reaches(source.value, table.form, at_least)
-            where = [*conditions(selected, source, self._dialect), large]
-            names = [f"key_{number}" for number in range(len(source.order))]
-            keys = [column.label(name) for name, column in zip(names, source.order, strict=True)]
-            result = source.is_dag_result if source.is_dag_result is not None else false()
-            query = self._listing(source, *keys, result.label("is_dag_result")).where(*where)
+            where = conditions(selected, source, self._dialect)
+            where += [condition(source.value, table.form)] if condition is not None else []
+            query = self.keyed(source, digested=digested).where(*where)
             for row in self.database.pages(source.page, source.rows, query, where, at_rest=True):
-                xcom = self._xcom(row)
+                found = self.row(source, row)
+                if matches(selected, found.xcom):
+                    yield found
+
+    def keyed(self, source: Source, *, digested: bool = False) -> Select[Any]:
+        """The listing of a table together with the primary keys of its rows, in their order; `row` reads it."""
+        from sqlalchemy import false, null
+
+        keys = [column.label(f"key_{number}") for number, column in enumerate(source.order)]
+        result = source.is_dag_result if source.is_dag_result is not None else false()
+        short = self._dialect.small_string(source.value, source.table.form, pickled=True)
+        digest = self._dialect.digest(source.value, source.table.form) if digested else null()
+        last = (result.label("is_dag_result"), short.label("short"), digest.label("digest"))
+        return self._listing(source, *keys, *last)
+
+    def row(self, source: Source, found: Answer[Any]) -> Row:
+        """What `keyed` selected of a source, as a row."""
+        key = tuple(found)[-3 - len(source.order) : -3]
+        return Row(self._xcom(found), source.table, key, bool(found.is_dag_result), _string(found.short), found.digest)
+
+    def archived(self, selected: Filter) -> Iterator[XCom]:
+        """The XComs in archives that a filter means, one archive after the other."""
+        for table in self.schema.xcom_archives:
+            source = source_of(table, self.schema)
+            query = self._listing(source).where(*conditions(selected, source, self._dialect))
+            for row in self.database.stream(query):
+                xcom = replace(self._xcom(row), archive=table.name)
                 if matches(selected, xcom):
-                    yield Row(xcom, table, tuple(getattr(row, name) for name in names), bool(row.is_dag_result))
+                    yield xcom
 
     def values(self, key: XComKey, *, all_attempts: bool = False) -> list[StoredValue]:
         """The row that a key names, with its value; with `all_attempts` that of every attempt (Airflow 3.4).
 
         Raises `NotFoundError`, whose hint says what is there instead.
         """
-        found = []
-        for table in self.schema.live:
-            source = source_of(table, self.schema)
-            whole = self._dialect.whole(source.value, table.form).label("whole")
-            where = (*self._same(source, key), *_live(source, all_attempts))
-            for row in self.database.fetch(self._listing(source, whole).where(*where)):
-                found.append(StoredValue(self._xcom(row), _stored(row.whole)))
-        found = [each for each in found if _is_named(each.xcom, key)]
+        sources = [source_of(table, self.schema) for table in self.schema.live]
+        found = [each for source in sources for each in self._named(source, key, _live(source, all_attempts))]
         if not found:
             raise NotFoundError(f"there is no XCom {key}", hint=self._what_is_there(key))
         return sorted(found, key=lambda value: value.xcom.try_number or 0)
+
+    def archived_values(self, key: XComKey, archive: str | None = None) -> list[StoredValue]:
+        """The archived rows that a key names, with their values: those of the newest archive last.
+
+        `archive` names the only one that counts. Raises `NotFoundError`, whose hint says what is there instead.
+        """
+        tables = self.schema.xcom_archives
+        chosen = [table for table in tables if archive in (None, table.name)]
+        if archive is not None and not chosen:
+            hint = f"there are {', '.join(each.name for each in tables)}" if tables else "there is none"
+            raise NotFoundError(f"there is no archive {archive}", hint=hint)
+        found = [
+            StoredValue(replace(each.xcom, archive=table.name), each.data)
+            for table in chosen
+            for each in self._named(source_of(table, self.schema), key)
+        ]
+        if not found:
+            raise NotFoundError(
+                f"no archive holds the XCom {key}", hint=f"`xcomctl ls --archive --dag-id {key.dag_id}`"
+            )
+        return sorted(found, key=lambda each: (_archived_at(each.xcom.archive or ""), each.xcom.timestamp))
+
+    def latest_archived_run(self, named: XComKey) -> str:
+        """The run that `latest` means among archives: one really so called, else that of the row pushed last."""
+        selected = Filter((named.dag_id,), (), (named.task_id,), (named.key,), named.map_index)
+        exact = (x for x in self.archived(selected) if (x.dag_id, x.task_id, x.key) == _in_any_run(named))
+        held = {xcom.run_id: xcom.timestamp for xcom in sorted(exact, key=lambda xcom: xcom.timestamp)}
+        if not held:
+            raise NotFoundError(
+                f"no archive holds the XCom {named}", hint="`xcomctl ls --archive` shows what they hold"
+            )
+        return LATEST if LATEST in held else max(held, key=lambda run_id: held[run_id])
+
+    def _named(self, source: Source, key: XComKey, where: Sequence[ColumnElement[Any]] = ()) -> Iterator[StoredValue]:
+        """The rows of one table that a key names, with their values."""
+        whole = self._dialect.whole(source.value, source.table.form).label("whole")
+        for row in self.database.fetch(self._listing(source, whole).where(*self._same(source, key), *where)):
+            xcom = self._xcom(row)
+            if _is_named(xcom, key):
+                yield StoredValue(xcom, _stored(row.whole))
 
     def latest_run(self, named: XComKey) -> str:
         """The run that `latest` means: one really so called, else the newest that holds this XCom.
@@ -308,6 +389,24 @@ def _live(source: Source, all_attempts: bool) -> list[ColumnElement[Any]]:
 def _is_named(xcom: XCom, key: XComKey) -> bool:
     """Whether a row has exactly these names: MySQL's collations leave out spaces at the end."""
     return (xcom.dag_id, xcom.run_id, xcom.task_id, xcom.key) == (key.dag_id, key.run_id, key.task_id, key.key)
+
+
+def _in_any_run(key: XComKey) -> tuple[str, str, str]:
+    return key.dag_id, key.task_id, key.key
+
+
+def _archived_at(name: str) -> str:
+    """The time in an archive's name, as digits; empty where it has none: it sorts before all others."""
+    stamp = re.search(r"__(\d{14})(?:__b\d+)?$", name)
+    return stamp[1] if stamp else ""
+
+
+def _string(stored: Any) -> str | None:
+    """The string that a small value is, of JSON or pickled."""
+    if stored is None:
+        return None
+    held = payload.string_of(stored.encode(errors="surrogatepass") if isinstance(stored, str) else bytes(stored))
+    return held[0] if held else None
 
 
 def _decoded(stored: Any) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -15,7 +15,7 @@ from xcomctl.model import Epoch
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Engine, Row
-    from sqlalchemy.sql import ColumnElement, FromClause, Select
+    from sqlalchemy.sql import ColumnElement, Executable, FromClause, Select
 
 T = TypeVar("T")
 
@@ -128,21 +128,52 @@ class Database:
                 return
             beyond = [page > last[0][0]]
 
+    def blocks(
+        self,
+        order: Sequence[ColumnElement[Any]],
+        rows: FromClause,
+        where: Sequence[ColumnElement[Any]],
+        size: int | None = None,
+    ) -> Iterator[list[ColumnElement[Any]]]:
+        """The conditions that cut rows into blocks of a size, a page by default, by the columns of their primary key.
+
+        Unlike `pages`, which keep together what has the same number, they also part the rows of one long run.
+        """
+        from sqlalchemy import literal, select, tuple_
+
+        limits = select(*order).select_from(rows).where(*where).order_by(*order).limit(1)
+        limits = limits.offset((size or ROWS_PER_PAGE) - 1)
+        beyond: list[ColumnElement[Any]] = []
+        while True:
+            last = self.fetch(limits.where(*beyond))
+            if not last:
+                yield beyond
+                return
+            bound = tuple_(*map(literal, last[0]))
+            # The first column by itself lets every database begin at the right place of its index.
+            yield [*beyond, order[0] <= last[0][0], tuple_(*order) <= bound]
+            beyond = [order[0] >= last[0][0], tuple_(*order) > bound]
+
     def stream(self, query: Select[Any]) -> Iterator[Row[Any]]:
         """The rows of one statement, through a cursor on the server."""
         with connected(self.engine) as connection:
             streaming = connection.execution_options(stream_results=True, max_row_buffer=ROWS_PER_FETCH)
             yield from streaming.execute(query).yield_per(ROWS_PER_FETCH)
 
+    def table_name(self, name: str) -> str:
+        """A table as SQL text names it: quoted, and in its schema."""
+        quote = self.engine.dialect.identifier_preparer.quote
+        return ".".join(quote(part) for part in (self.schema.namespace, name) if part)
+
     def scalar(self, statement: str) -> Any:
         """The one value of a statement."""
         with connected(self.engine) as connection:
             return connection.exec_driver_sql(statement).scalar()
 
-    def fetch(self, query: Select[Any]) -> Sequence[Row[Any]]:
+    def fetch(self, query: Executable, values: Mapping[str, Any] | None = None) -> Sequence[Row[Any]]:
         """The few rows of one statement."""
         with connected(self.engine) as connection:
-            return connection.execute(query).all()
+            return connection.execute(query, dict(values or {})).all()
 
 
 def utc(moment: datetime | str | None) -> datetime | None:

@@ -45,8 +45,9 @@ class Dialect:
     to get a value's text or bytes, `first_byte` compares a value's first byte, `contains` is LIKE on its text.
 
     For rows that change: `text_size` is the size in bytes of the text that `whole` gives, which may mean to read the
-    value; `digest` is the SHA-256 of that text, in hexadecimal digits; `stored` makes a value of a JSON text; `clock`
-    is the time in UTC while a statement runs, not when it began.
+    value; `space` what the value takes on disk; `digest` is the SHA-256 of that text, in hexadecimal digits; `stored`
+    makes a value of a JSON text, and `kept` is the text that this gives back, None where that is the same; `clock` is
+    the time in UTC while a statement runs, not when it began. `reclaim` is the statement that gives space back.
     """
 
     size: OfValue
@@ -55,8 +56,10 @@ class Dialect:
     first_byte: Callable[[Column, bytes], Column]
     contains: Callable[[Column, Form, str], Column]
     text_size: OfValue
+    space: OfValue
     digest: OfValue
     stored: Callable[[str, Form], Column]
+    kept: Callable[[str, Form], Column] | None
     clock: Callable[[], Column]
     is_compressed: Callable[[Column], Column] | None
     """Whether JSON is stored smaller than its text for being compressed; None where it is stored as text."""
@@ -64,14 +67,18 @@ class Dialect:
     compares_times: bool
     all_letters: bool
     """Whether a column of names can be compared with any text. Airflow's are utf8mb3 on MySQL, which fails on 😀."""
+    reclaim: str
 
     def can_hold(self, name: str) -> bool:
         """Whether a column of names may be asked for this one."""
         return self.all_letters or all(letter <= "\uffff" for letter in name)
 
-    def small_string(self, value: Column, form: Form) -> Column:
-        """The value where it is a string that could be a reference, else NULL."""
-        return self._small(value, form, self.is_string(value, form))
+    def small_string(self, value: Column, form: Form, *, pickled: bool = False) -> Column:
+        """The value where it is a string that could be a reference, or with `pickled` any pickle, else NULL."""
+        from sqlalchemy import or_
+
+        is_string = self.is_string(value, form)
+        return self._small(value, form, or_(is_string, self.is_pickle(value, form)) if pickled else is_string)
 
     def small_mention(self, value: Column, form: Form, more: Sequence[str] = ()) -> Column:
         """The value, of whatever form, where it may mention an object of an XCom backend by its name, else NULL.
@@ -159,13 +166,16 @@ def _postgresql(tells_compression: bool) -> Dialect:
         first_byte=first_byte,
         contains=contains,
         text_size=text_size,
+        space=lambda value, form: func.pg_column_size(value),
         digest=digest,
         stored=stored,
+        kept=lambda text, form: whole(stored(text, form), form),
         clock=lambda: func.timezone("UTC", func.clock_timestamp()),
         is_compressed=is_compressed,
         stores_json_parsed=True,
         compares_times=True,
         all_letters=True,
+        reclaim="VACUUM FULL",
     )
 
 
@@ -177,7 +187,7 @@ def _as_written(text: str, form: Form) -> Column:
 
 
 def _mysql(is_mariadb: bool) -> Dialect:
-    from sqlalchemy import Text, cast, false, func, literal, literal_column
+    from sqlalchemy import JSON, Text, cast, false, func, literal, literal_column
 
     def size(value: Column, form: Form) -> Column:
         binary_json = form is Form.JSON and not is_mariadb
@@ -213,18 +223,21 @@ def _mysql(is_mariadb: bool) -> Dialect:
         first_byte=first_byte,
         contains=contains,
         text_size=text_size,
+        space=size,
         digest=digest,
         stored=_as_written,
+        kept=None if is_mariadb else lambda text, form: cast(cast(literal(text, Text), JSON), Text),
         clock=lambda: func.sysdate(literal_column("6")),
         is_compressed=None if is_mariadb else lambda value: false(),
         stores_json_parsed=False,
         compares_times=True,
         all_letters=False,
+        reclaim="OPTIMIZE TABLE",
     )
 
 
 def _sqlite() -> Dialect:
-    from sqlalchemy import LargeBinary, cast, func, literal
+    from sqlalchemy import LargeBinary, Numeric, Text, cast, func, literal, type_coerce
 
     def size(value: Column, form: Form) -> Column:
         return func.length(cast(value, LargeBinary))
@@ -247,6 +260,11 @@ def _sqlite() -> Dialect:
     def digest(value: Column, form: Form) -> Column:
         return func.xcomctl_sha256(cast(value, LargeBinary))
 
+    def kept(text: str, form: Form) -> Column:
+        # The column is declared JSON, which SQLite takes for a numeric one: a text that is a number becomes one.
+        numeric = text[:1] == "-" or text[:1].isdigit()
+        return type_coerce(cast(literal(text, Text), Numeric), Text) if numeric else literal(text, Text)
+
     return Dialect(
         size=size,
         is_string=is_string,
@@ -254,11 +272,14 @@ def _sqlite() -> Dialect:
         first_byte=first_byte,
         contains=contains,
         text_size=size,
+        space=size,
         digest=digest,
         stored=_as_written,
+        kept=kept,
         clock=lambda: func.strftime("%Y-%m-%d %H:%M:%f", "now"),
         is_compressed=None,
         stores_json_parsed=False,
         compares_times=False,
         all_letters=True,
+        reclaim="VACUUM",
     )

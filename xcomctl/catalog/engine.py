@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
@@ -27,12 +27,26 @@ DRIVERS = {
 CONNECT_SECONDS = 10
 LOCK_SECONDS = 5
 
+IDLE_SECONDS = 60
+
+_MYSQL = (
+    f"SET innodb_lock_wait_timeout = {LOCK_SECONDS}",
+    "SET time_zone = '+00:00'",
+    f"SET time_zone = '+00:00' /*M!100300 , idle_transaction_timeout = {IDLE_SECONDS} */",
+)
+
 SETTINGS = {
-    "postgresql": (f"SET lock_timeout = '{LOCK_SECONDS}s'",),
-    "mysql": (f"SET innodb_lock_wait_timeout = {LOCK_SECONDS}", "SET time_zone = '+00:00'"),
-    "mariadb": (f"SET innodb_lock_wait_timeout = {LOCK_SECONDS}", "SET time_zone = '+00:00'"),
+    "postgresql": (
+        f"SET lock_timeout = '{LOCK_SECONDS}s'",
+        f"SET idle_in_transaction_session_timeout = '{IDLE_SECONDS}s'",
+    ),
+    "mysql": _MYSQL,
+    "mariadb": _MYSQL,
 }
-"""What a session that writes is told first."""
+"""What a session that writes is told first. Only MariaDB reads what its comment says; MySQL knows no such limit."""
+
+LOCKED = ("55P03", "40P01", "40001", 1205, 1213)
+"""What PostgreSQL and MySQL call a lock that was waited for in vain, and a deadlock."""
 
 
 def open_engine(url_text: str) -> Engine:
@@ -40,14 +54,17 @@ def open_engine(url_text: str) -> Engine:
 
     Raises `MetadataError` for a URL that cannot be read, a missing driver or a missing SQLite file.
     """
-    from sqlalchemy import create_engine
+    from sqlalchemy import create_engine, event
     from sqlalchemy.pool import QueuePool
 
     url = _with_installed_driver(_parsed(url_text))
     # One connection serves one short transaction after the other; between them the server may have been restarted.
-    return create_engine(
+    engine = create_engine(
         _read_only(url), poolclass=QueuePool, pool_size=1, pool_pre_ping=True, connect_args=_connect_arguments(url)
     )
+    if url.get_backend_name() == "sqlite":
+        event.listen(engine, "connect", _give_digest)
+    return engine
 
 
 def open_writing_engine(url: URL) -> Engine:
@@ -70,15 +87,20 @@ def open_writing_engine(url: URL) -> Engine:
 
 
 def _prepare(backend: str, connection: Any, record: object) -> None:
-    """Wait for nobody's lock for long; SQLite has no digest of its own."""
+    """Wait for nobody's lock for long, and hold none for long where the process stands still."""
     if backend == "sqlite":
-        connection.create_function("xcomctl_sha256", 1, _sha256, deterministic=True)
+        _give_digest(connection, record)
         return
     cursor = connection.cursor()
     for statement in SETTINGS[backend]:
         cursor.execute(statement)
     cursor.close()
     connection.commit()
+
+
+def _give_digest(connection: Any, record: object) -> None:
+    """SQLite has no digest of its own."""
+    connection.create_function("xcomctl_sha256", 1, _sha256, deterministic=True)
 
 
 def _sha256(data: bytes | None) -> str | None:
@@ -117,6 +139,15 @@ def is_out_of_reach(error: MetadataError) -> bool:
     return getattr(cause, "connection_invalidated", False) or getattr(cause, "statement", None) is None
 
 
+def is_locked(error: MetadataError) -> bool:
+    """Whether somebody else's lock stood in the way: to ask again, or for less at a time, may help."""
+    told = getattr(error.__cause__, "orig", None)
+    codes = (getattr(told, "sqlstate", None), getattr(told, "pgcode", None), *getattr(told, "args", ())[:1])
+    return "database is locked" in error.message or any(
+        code in LOCKED for code in codes if isinstance(code, (str, int))
+    )
+
+
 def _parsed(text: str) -> URL:
     from sqlalchemy.engine import make_url
     from sqlalchemy.exc import ArgumentError
@@ -124,11 +155,14 @@ def _parsed(text: str) -> URL:
     if text.startswith("postgres://"):  # what Heroku and others still hand out, and Airflow repairs as well
         text = "postgresql://" + text[len("postgres://") :]
     try:
-        return make_url(text)
+        url = make_url(text)
     except (ArgumentError, ValueError) as error:
         raise MetadataError(
             "the database URL cannot be read", hint="write dialect://user:password@host:port/database"
         ) from error
+    if "@" in (url.host or ""):
+        raise MetadataError("the database URL has an @ in its user or password", hint="write %40 in its place")
+    return url
 
 
 def _with_installed_driver(url: URL) -> URL:
@@ -166,12 +200,22 @@ def _read_only(url: URL) -> URL:
     path = Path(url.database)
     if not path.is_file():
         raise MetadataError(f"there is no SQLite file {path}", hint="check --db; four slashes start an absolute path")
+    _roll_back(path)
     return url.set(database=path.absolute().as_uri(), query={"mode": "ro", "uri": "true"})
+
+
+def _roll_back(path: Path) -> None:
+    """Undo what a process that was killed has left half done: SQLite does so by itself for whoever may write."""
+    import sqlite3
+
+    if Path(f"{path}-journal").exists():
+        with suppress(sqlite3.Error), closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True)) as file:
+            file.execute("SELECT count(*) FROM sqlite_master").fetchone()
 
 
 def _connect_arguments(url: URL) -> dict[str, object]:
     if url.drivername.startswith("sqlite"):
-        return {"timeout": CONNECT_SECONDS}
+        return {"timeout": CONNECT_SECONDS, "check_same_thread": False}  # the pool gives it to one thread at a time
     if url.drivername.endswith(("pg8000", "mysqlconnector")):
         return {}
     arguments: dict[str, object] = {"connect_timeout": CONNECT_SECONDS} if "connect_timeout" not in url.query else {}
@@ -197,7 +241,7 @@ def _hint(text: str) -> str:
     if any(word in lowered for word in ("password", "access denied", "authentication", 'role "')):
         return "check user and password in --db or XCOMCTL_DB"
     if any(word in lowered for word in ("permission denied", "denied to user", "command denied")):
-        return "the user needs SELECT on Airflow's tables"
+        return "the user needs SELECT on Airflow's tables; to change rows UPDATE and DELETE, for an archive CREATE"
     if any(word in lowered for word in ("does not exist", "unknown database", "not a database")):
         return "check the database name in --db, and --db-schema"
     return "is the database up, and reachable from here? check --db or XCOMCTL_DB"

@@ -35,6 +35,8 @@ _ARCHIVE = re.compile(
     r"_airflow_deleted__(?:xcom|xcom_v1|xcom_v2|_xcom_archive|task_state_store|asset_state_store)__.+|_xcom_archive"
 )
 
+_ARCHIVED_TASKS = re.compile(r"_airflow_deleted__task_instance__.+")
+
 
 class Form(Enum):
     """How a table stores values: JSON text as bytes (Airflow 2), as JSON (3), or as plain text (state stores)."""
@@ -51,6 +53,11 @@ class Table:
     name: str
     columns: frozenset[str]
     form: Form
+
+    @property
+    def is_xcom(self) -> bool:
+        """Whether its rows belong to tasks, and not to what tasks and assets keep for themselves."""
+        return not any(state_store in self.name for state_store in STATE_STORES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +85,13 @@ class Schema:
     log: frozenset[str]
     job: frozenset[str]
     tables: frozenset[str]
+    archived_tasks: tuple[tuple[str, frozenset[str]], ...] = ()
+    """The archives of task instances, by name, each with its columns."""
+
+    @property
+    def xcom_archives(self) -> tuple[Table, ...]:
+        """The archives whose rows are XComs."""
+        return tuple(each for each in self.archives if {"key", "timestamp"} <= each.columns and each.is_xcom)
 
     @property
     def version(self) -> str | None:
@@ -145,6 +159,11 @@ def inspect_schema(engine: Engine, named: str | None) -> Schema:
             log=_columns(inspector, namespace, "log", names),
             job=_columns(inspector, namespace, "job", names),
             tables=frozenset(names),
+            archived_tasks=tuple(
+                (name, _columns(inspector, namespace, name, names))
+                for name in sorted(names)
+                if _ARCHIVED_TASKS.fullmatch(name)
+            ),
         )
 
 
@@ -203,7 +222,8 @@ def _table(inspector: Inspector, namespace: str | None, name: str) -> Table:
     columns = {column["name"]: column["type"] for column in inspector.get_columns(name, schema=namespace)}
     if "value" not in columns:
         raise MetadataError(f"the table {name} has no column `value`", hint="check --db and --db-schema")
-    as_stored = Form.BYTES if _holds_bytes(columns["value"]) else Form.JSON
+    untyped = inspector.dialect.name == "sqlite" and _has_no_type(columns["value"])
+    as_stored = Form.BYTES if untyped or _holds_bytes(columns["value"]) else Form.JSON
     holds_text = any(state_store in name for state_store in STATE_STORES) and not _holds_json(columns["value"])
     return Table(name, frozenset(columns), Form.TEXT if holds_text else as_stored)
 
@@ -227,6 +247,13 @@ def _holds_bytes(column_type: object) -> bool:
     from sqlalchemy.types import LargeBinary
 
     return isinstance(column_type, LargeBinary) or type(column_type).__name__.upper().endswith(("BLOB", "BYTEA"))
+
+
+def _has_no_type(column_type: object) -> bool:
+    """As where `CREATE TABLE AS` has copied bytes in SQLite."""
+    from sqlalchemy.types import NullType
+
+    return isinstance(column_type, NullType)
 
 
 def _head(connection: Connection, namespace: str | None) -> str | None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from xcomctl.catalog.schema import Schema, Table
@@ -54,7 +54,7 @@ class Source:
 def source_of(table: Table, schema: Schema) -> Source:
     """The source for one of the schema's XCom tables, archives included."""
     if "task_instance_id" in table.columns and "dag_id" not in table.columns:
-        return _attempts(table, schema)
+        return _attempts(table, schema) if table in schema.live else _archived_attempts(table, schema)
     return _coordinates(table, schema)
 
 
@@ -73,23 +73,73 @@ def _attempts(table: Table, schema: Schema) -> Source:
     result = ("dag_result",) if "dag_result" in table.columns else ()
     x = clause(schema, table.name, ("id", "task_instance_id", "key", "value", "timestamp", *result), alias="x")
     ti = _task_instance(schema)
-    map_index = ti.c.region_index if "region_index" in schema.task_instance else ti.c.map_index
     return Source(
         table=table,
         rows=x.join(ti, ti.c.id == x.c.task_instance_id),
         dag_id=ti.c.dag_id,
         run_id=ti.c.run_id,
         task_id=ti.c.task_id,
-        map_index=map_index,
+        map_index=ti.c[_index_of(schema.task_instance)],
         key=x.c.key,
         value=x.c.value,
         timestamp=x.c.timestamp,
         page=x.c.id,
         order=(x.c.id,),
         try_number=ti.c.try_number,
-        live=ti.c.working_set.is_(true()),
+        live=ti.c.working_set.is_(true()) if "working_set" in schema.task_instance else None,
         is_dag_result=x.c.dag_result if result else None,
     )
+
+
+def _archived_attempts(table: Table, schema: Schema) -> Source:
+    """An archive of `xcom_v2`. The task instance may still be there, be archived as well, or be gone without trace."""
+    from sqlalchemy import func, null
+
+    source = _attempts(table, schema)
+    x, ti = source.rows.left, source.rows.right  # type: ignore[attr-defined]
+    archived = _archived_task_instances(schema)
+    rows = x.outerjoin(ti, ti.c.id == x.c.task_instance_id)
+    sides = [ti] if archived is None else [ti, archived]
+    if archived is not None:
+        rows = rows.outerjoin(archived, archived.c.id == x.c.task_instance_id)
+    index = _index_of(schema.task_instance)
+
+    def told(name: str, otherwise: object) -> Any:
+        return func.coalesce(
+            *(side.c[index if side is ti and name == "map_index" else name] for side in sides), otherwise
+        )
+
+    return replace(
+        source,
+        rows=rows,
+        dag_id=told("dag_id", ""),
+        run_id=told("run_id", ""),
+        task_id=told("task_id", ""),
+        map_index=told("map_index", -1),
+        try_number=told("try_number", null()),
+        live=None,
+    )
+
+
+def _archived_task_instances(schema: Schema) -> Any:
+    """All that archives tell of task instances, one by one under the names of the live ones; None without archives."""
+    from sqlalchemy import select, union
+
+    names = ("id", "dag_id", "run_id", "task_id", "try_number")
+    known = [(name, columns) for name, columns in schema.archived_tasks if {*names} <= columns]
+    queries = []
+    for name, columns in known:
+        index = _index_of(columns)
+        ti = clause(schema, name, (*names, index))
+        queries.append(select(*(ti.c[each] for each in names), ti.c[index].label("map_index")))
+    if not queries:
+        return None
+    return (queries[0] if len(queries) == 1 else union(*queries)).subquery("archived_ti")
+
+
+def _index_of(columns: Collection[str]) -> str:
+    """What a table of task instances calls the map index: 3.4 renamed it."""
+    return "region_index" if "region_index" in columns else "map_index"
 
 
 def _coordinates(table: Table, schema: Schema) -> Source:

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 from uuid import UUID
 
 from xcomctl.catalog.database import COORDINATES_PER_QUERY, Database, chunks, utc
+from xcomctl.catalog.schema import Schema
 from xcomctl.catalog.source import clause
 
 if TYPE_CHECKING:
-    from sqlalchemy.sql import Select
+    from sqlalchemy.sql import ColumnElement, Select
 
 Names = TypeVar("Names", bound=tuple[str, ...])
 
@@ -24,6 +25,25 @@ TERMINAL = ("success", "failed", "skipped", "upstream_failed", "removed")
 
 RUN_OVER = ("success", "failed")
 """The states of a run that is over (airflow.utils.state.DagRunState)."""
+
+
+def is_over(run: Any) -> ColumnElement[bool]:
+    """The condition that a run has come to its end."""
+    condition: ColumnElement[bool] = run.c.state.in_(RUN_OVER)
+    return condition
+
+
+def is_at_work(ti: Any, schema: Schema) -> ColumnElement[bool]:
+    """The condition that a task instance is not over. An attempt that was superseded is (Airflow 3.4)."""
+    from sqlalchemy import and_, or_, true
+
+    live = ti.c.working_set.is_(true()) if has_attempts(schema) else true()
+    return and_(or_(ti.c.state.is_(None), ti.c.state.not_in(TERMINAL)), live)
+
+
+def has_attempts(schema: Schema) -> bool:
+    """Whether each attempt of a task is a task instance of its own (Airflow 3.4)."""
+    return "working_set" in schema.task_instance
 
 
 class Tasks:
@@ -113,7 +133,7 @@ class Tasks:
         """By id in both spellings: SQLite and MySQL hold uuids as text, with hyphens until 3.3 and without since."""
         from sqlalchemy import func, select, true
 
-        attempts = "working_set" in self._database.schema.task_instance
+        attempts = has_attempts(self._database.schema)
         columns = ("id", "state", "end_date", "updated_at", *(("working_set",) if attempts else ()))
         ti = clause(self._database.schema, "task_instance", columns)
         spellings = [spelling for each in identifiers for spelling in (each, each.replace("-", ""))]
@@ -132,23 +152,21 @@ class Tasks:
         over: set[tuple[str, str]] = set()
         for some in self._some(runs):
             here = tuple_(run.c.dag_id, run.c.run_id).in_(list(some))
-            query = select(run.c.dag_id, run.c.run_id).where(here, run.c.state.in_(RUN_OVER))
+            query = select(run.c.dag_id, run.c.run_id).where(here, is_over(run))
             over.update((row.dag_id, row.run_id) for row in self._database.fetch(query))
         return set(runs) - over
 
     def at_work(self, tasks: Collection[Coordinates]) -> set[Coordinates]:
         """Of some tasks of runs those of which any instance is not over; a superseded attempt is (Airflow 3.4)."""
-        from sqlalchemy import or_, select, true, tuple_
+        from sqlalchemy import select, tuple_
 
-        attempts = "working_set" in self._database.schema.task_instance
-        names = ("dag_id", "run_id", "task_id", "state", *(("working_set",) if attempts else ()))
-        ti = clause(self._database.schema, "task_instance", names)
-        unfinished = or_(ti.c.state.is_(None), ti.c.state.not_in(TERMINAL))
-        live = ti.c.working_set.is_(true()) if attempts else true()
+        schema = self._database.schema
+        names = ("dag_id", "run_id", "task_id", "state", *(("working_set",) if has_attempts(schema) else ()))
+        ti = clause(schema, "task_instance", names)
         found: set[Coordinates] = set()
         for some in self._some(tasks):
             here = tuple_(ti.c.dag_id, ti.c.run_id, ti.c.task_id).in_(list(some))
-            query = select(ti.c.dag_id, ti.c.run_id, ti.c.task_id).where(here, unfinished, live)
+            query = select(ti.c.dag_id, ti.c.run_id, ti.c.task_id).where(here, is_at_work(ti, schema))
             found.update((row.dag_id, row.run_id, row.task_id) for row in self._database.fetch(query))
         return found
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from enum import Enum
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
 
-from xcomctl.cli import render
+from xcomctl.cli import render, report
 from xcomctl.cli.options import Display, Output
 from xcomctl.cli.report import Report
 from xcomctl.errors import ExitCode
@@ -14,6 +15,7 @@ from xcomctl.model import Deletion
 
 if TYPE_CHECKING:
     from xcomctl.operations.gc import Account, Plan, Tally
+    from xcomctl.operations.rows import Refused
 
 FAILURES_NAMED = 10
 DUE_NAMED = 3
@@ -41,7 +43,9 @@ def tell_plan(account: Account, said: Report) -> None:
     if plan.rules.dry_run:
         deeds = _deeds(account)
         said.note(f"dry run: a run now would {deeds or 'find nothing to do'}; nothing was changed")
-    _tell_due(account, said)
+    from xcomctl.operations.gc import due
+
+    tell_due(due(plan), said)
 
 
 def tell_refusals(refusals: Sequence[Refused], said: Report) -> None:
@@ -58,18 +62,16 @@ def _condition(plan: Plan) -> str:
     return "no" if plan.look_first else str(plan.condition)
 
 
-def _tell_due(account: Account, said: Report) -> None:
-    """What becomes deletable when."""
-    from xcomctl.operations.gc import due
-
-    times = due(account.plan)
+def tell_due(times: Sequence[tuple[datetime, Tally]], said: Report) -> None:
+    """What becomes deletable when, the soonest first."""
     for at, tally in times[:DUE_NAMED]:
-        said.note(f"{_amount(tally)}: deletable from {at.isoformat(timespec='seconds')} on, if still orphans then")
+        said.note(f"{amount(tally)}: deletable from {at.isoformat(timespec='seconds')} on, if still orphans then")
     if len(times) > DUE_NAMED:
         said.note(f"and more at {len(times) - DUE_NAMED} later times; -o json has them all")
 
 
-def _amount(tally: Tally) -> str:
+def amount(tally: Tally) -> str:
+    """Some objects, in words."""
     return f"{tally.count} object{'' if tally.count == 1 else 's'}, {render.readable_size(tally.bytes)}"
 
 
@@ -90,12 +92,12 @@ def _tell_before(account: Account, said: Report) -> None:
     from xcomctl.operations.gc import BYTES_FREE_WHEN, by_cause, by_dag
 
     plan = account.plan
-    said.note(f"of {_amount(plan.listed)}, {_amount(plan.kept_by_rows)} are referred to")
+    said.note(f"of {amount(plan.listed)}, {amount(plan.kept_by_rows)} are referred to")
     for cause, tally in by_cause(plan).items():
-        said.note(f"  {cause}: {_amount(tally)}")
+        said.note(f"  {cause}: {amount(tally)}")
     shares = by_dag(plan)
     for share in shares[:DAGS_NAMED]:
-        said.note(f"  DAG {share.dag_id}: {_amount(share.objects)}, the oldest of {share.oldest:%Y-%m-%d}")
+        said.note(f"  DAG {share.dag_id}: {amount(share.objects)}, the oldest of {share.oldest:%Y-%m-%d}")
     if len(shares) > DAGS_NAMED:
         said.note(f"  and {len(shares) - DAGS_NAMED} more DAGs")
     if plan.deletable:
@@ -114,7 +116,7 @@ def _deeds(account: Account) -> str:
         ("bring back", healable),
         ("empty the trash of", plan.trash),
     )
-    return " and ".join(f"{verb} {_amount(tally)}" for verb, tally in deeds if tally.count)
+    return " and ".join(f"{verb} {amount(tally)}" for verb, tally in deeds if tally.count)
 
 
 def tell_outcome(outcome: Deletion, said: Report) -> None:
@@ -132,7 +134,7 @@ def tell_failures(account: Account, said: Report) -> None:
     if account.deleted.count:
         from xcomctl.operations.gc import BYTES_FREE_WHEN
 
-        said.note(f"deleted {_amount(account.deleted)}; no bytes are free until {BYTES_FREE_WHEN[account.plan.way]}")
+        said.note(f"deleted {amount(account.deleted)}; no bytes are free until {BYTES_FREE_WHEN[account.plan.way]}")
         said.note(f"`xcomctl restore {account.operation_id}` undoes this run")
 
 
@@ -145,24 +147,16 @@ def tell_some(failures: Sequence[Mapping[str, object]], said: Report) -> None:
         said.warning(f"and {len(failures) - FAILURES_NAMED} more failures; -o json names them all")
 
 
-class Refused(Protocol):
-    """A gate that is shut, and what it saw."""
-
-    @property
-    def gate(self) -> Enum:
-        """What `--allow` lifts."""
-
-    @property
-    def message(self) -> str:
-        """In one line."""
-
-
 class Reporting(Protocol):
     """What an acting command did: for programs, and as counts for people."""
 
     @property
     def exit_code(self) -> ExitCode:
         """How the command ends."""
+
+    @property
+    def has_changed(self) -> bool:
+        """Whether anything is, or may be, another than before."""
 
     @property
     def tallies(self) -> Mapping[str, Tally]:
@@ -183,6 +177,24 @@ def show(done: Reporting, display: Display, *, of: str = "objects") -> None:
     tallies = [(name, tally) for name, tally in done.tallies.items() if tally.count or form is not Output.TABLE]
     rows = [{"what": name, of: tally.count, "size_bytes": tally.bytes} for name, tally in tallies]
     render.records(rows, ("what", of, "size_bytes"), form, display.color)
+
+
+def told(done: Reporting, display: Display, said: Report, *more: Callable[[], None], of: str = "objects") -> ExitCode:
+    """Show the report, and tell how the command ends: only partly, where a change cannot be reported any more."""
+    try:
+        show(done, display, of=of)
+        for each in more:
+            each()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        if not done.has_changed:
+            raise
+        report.drop_unwritable(sys.stdout)
+        said.warning(f"the report could not be written: {error.strerror}")
+        return ExitCode.PARTIAL
+    return done.exit_code
 
 
 def show_dags(account: Account, display: Display) -> None:

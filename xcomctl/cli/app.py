@@ -8,7 +8,7 @@ from typing import Any
 import typer
 
 from xcomctl import __version__
-from xcomctl.cli import completions, demo, gc, get, ls, migrate, restore
+from xcomctl.cli import completions, demo, gc, get, ls, migrate, preflight, restore, rm
 
 app = typer.Typer(
     name="xcomctl",
@@ -35,7 +35,17 @@ def _root(
     """See, mend and collect the Airflow XComs that live outside the metadata database."""
 
 
-for command in (ls.ls, get.get, gc.gc, restore.restore, migrate.migrate, completions.completions, demo.demo):
+for command in (
+    ls.ls,
+    get.get,
+    gc.gc,
+    restore.restore,
+    migrate.migrate,
+    preflight.preflight,
+    rm.rm,
+    completions.completions,
+    demo.demo,
+):
     app.command()(command)
 
 

@@ -14,14 +14,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Optional
 
 from xcomctl.cli import render, report, signals
-from xcomctl.cli.accounts import ask, show, show_dags, tell_failures, tell_outcome, tell_plan
+from xcomctl.cli.accounts import ask, show_dags, tell_failures, tell_outcome, tell_plan, told
 from xcomctl.cli.opening import opened
 from xcomctl.cli.options import Control, Display, Place, choose, duration, flag, takes
 from xcomctl.cli.report import Report
 from xcomctl.errors import ExitCode, UsageError, XcomctlError
 
 if TYPE_CHECKING:
-    from xcomctl.operations.gc import Account, Collection, Limit, Pace, Rules, Scope
+    from xcomctl.operations.gc import Account, Collection, Limit, Rules, Scope
 
 _YOUNG = "an upload whose row is still to come looks like an orphan"
 _READERS = "a task that has read its row must have the time to open the object"
@@ -257,43 +257,18 @@ class _Run:
                     collection.look_again()
                 stopped = self._carry_out(collection)
                 if stopped is not None:
-                    show(account, self.display)
+                    told(account, self.display, self.said)
                     return stopped
-        try:
-            show(account, self.display)
-            show_dags(account, self.display)
-            sys.stdout.flush()
-        except BrokenPipeError:
-            raise
-        except OSError as error:
-            if not account.has_changed:
-                raise
-            report.drop_unwritable(sys.stdout)
-            self.said.warning(f"the report could not be written: {error.strerror}")
-            return ExitCode.PARTIAL
-        return account.exit_code
+        return told(account, self.display, self.said, lambda: show_dags(account, self.display))
 
     def _carry_out(self, collection: Collection) -> ExitCode | None:
         """The exit code of the signal that ended it, if one did."""
         with signals.postponed() as noted, self.said.progress() as watch:
-            for done, outcome in enumerate(collection.carry_out(self._pace(noted)), start=1):
+            for done, outcome in enumerate(collection.carry_out(signals.pace(noted, self.ends_at)), start=1):
                 watch("objects handled", done)
                 tell_outcome(outcome, self.said)
         tell_failures(collection.account, self.said)
         return noted.exit_code
-
-    def _pace(self, noted: signals.Noted) -> Pace:
-        """Stop at a signal, and when the time is up; but a run that may go on at all handles one batch."""
-        asked = 0
-
-        def pace() -> str | None:
-            nonlocal asked
-            asked += 1
-            if noted.number is not None:
-                return "signal"
-            return "time-budget" if self.ends_at is not None and asked > 1 and time.monotonic() > self.ends_at else None
-
-        return pace
 
 
 def _rules(orphans: Orphans, safety: Safety) -> Rules:

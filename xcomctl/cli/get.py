@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from xcomctl.backend import payload
     from xcomctl.catalog import StoredValue
     from xcomctl.cli.report import Report
+    from xcomctl.model import XComKey
     from xcomctl.operations.deployment import Deployment
     from xcomctl.operations.fetching import Decoded, Fetched
 
@@ -40,6 +41,16 @@ class Wanted:
         False
     )
     all_attempts: Annotated[bool, flag("--all-attempts", help="The values of every attempt (Airflow 3.4).")] = False
+    archive: Annotated[bool, flag("--archive", help="From archive tables instead: the newest that holds it.")] = False
+    archive_table: Annotated[
+        Optional[str],
+        flag("--archive-table", metavar="NAME", help="From this archive table, as `ls --archive` names it."),
+    ] = None
+
+    @property
+    def is_archived(self) -> bool:
+        """Whether it is looked for in archives."""
+        return self.archive or self.archive_table is not None
 
     @property
     def file(self) -> Path | None:
@@ -59,7 +70,8 @@ def get(
     """Fetch one XCom and show its value, from the row or from the object that it refers to.
 
     On a terminal values are shortened to be read; off it, and with -o json, they are whole. Airflow's own types are
-    shown without importing their classes. An object that is gone is an error with exit code 4.
+    shown without importing their classes. An object that is gone is an error with exit code 4. With --archive `latest`
+    is the run of which the XCom was pushed last.
 
     Examples:
 
@@ -75,9 +87,10 @@ def get(
     from xcomctl.operations import fetching
 
     deployment = opened(place, said, databases=1)
-    key = fetching.resolved(deployment.catalog, XComKey(dag_id, run_id, task_id, wanted.map_index, wanted.key))
+    named = XComKey(dag_id, run_id, task_id, wanted.map_index, wanted.key)
+    key = fetching.resolved(deployment.catalog, named, archived=wanted.is_archived)
     said.detail(f"reading {key}")
-    rows = deployment.catalog.values(key, all_attempts=wanted.all_attempts)
+    rows = _rows(deployment, key, wanted, said)
     if wanted.explain:
         _explain(rows, deployment, display)
         return
@@ -89,6 +102,18 @@ def get(
     for each, value in zip(fetched, decoded, strict=True):
         _tell(each, value, said)
     _write(_shown(fetched, decoded, wanted, display), wanted.file)
+
+
+def _rows(deployment: Deployment, key: XComKey, wanted: Wanted, said: Report) -> Sequence[StoredValue]:
+    """The rows that are meant: with --archive those of one table, and of these one unless all attempts are wanted."""
+    if not wanted.is_archived:
+        return deployment.catalog.values(key, all_attempts=wanted.all_attempts)
+    found = deployment.catalog.archived_values(key, wanted.archive_table)
+    newest = [row for row in found if row.xcom.archive == found[-1].xcom.archive]
+    others = sorted({row.xcom.archive or "" for row in found} - {newest[0].xcom.archive or ""})
+    also = f"; also in {', '.join(others)}, which --archive-table names" if others else ""
+    said.note(f"from the archive {newest[0].xcom.archive}{also}")
+    return newest if wanted.all_attempts else newest[-1:]
 
 
 def _require_sense(wanted: Wanted) -> None:

@@ -30,6 +30,9 @@ class Shape:
     all_attempts: Annotated[bool, flag("--all-attempts", help="Also the XComs of earlier attempts (Airflow 3.4).")] = (
         False
     )
+    archive: Annotated[
+        bool, flag("--archive", help="What archive tables hold instead, and which (in the column `archive`).")
+    ] = False
 
     @property
     def rows(self) -> int:
@@ -44,7 +47,8 @@ def ls(place: Place, rows: Rows, shape: Shape, display: Display) -> None:
     """List XComs: where each value is, how large its row is, and what it refers to.
 
     Reads no large value. `state` is inline, external (Airflow follows the reference), foreign (a reference that
-    Airflow, as configured, does not follow), pickled, or with --check dangling (its object is gone).
+    Airflow, as configured, does not follow), pickled, or with --check dangling (its object is gone). --archive lists
+    what `airflow db clean`, `xcomctl rm --archive` and the upgrade to Airflow 3 have put aside.
 
     Examples:
 
@@ -53,21 +57,23 @@ def ls(place: Place, rows: Rows, shape: Shape, display: Display) -> None:
       xcomctl ls --sort -size_bytes --limit 20
 
       xcomctl ls --state dangling -o json
+
+      xcomctl ls --archive --columns dag_id,run_id,key,archive
     """
     said = report.start(display)
     from xcomctl.operations import listing
 
     selected = rows.filter(datetime.now(timezone.utc))
     check = shape.check or State.DANGLING in selected.states
-    offered = listing.FIELDS if check else listing.ROW_FIELDS
+    offered = listing.fields_of(checked=check, archived=shape.archive)
     columns = choose(shape.columns.split(","), offered, "--columns") if shape.columns else offered
     if shape.sort is not None:
         choose([shape.sort.removeprefix("-")], offered, "--sort")
-    question = listing.Question(selected, shape.sort, shape.rows, shape.all_attempts)
+    question = listing.Question(selected, shape.sort, shape.rows, shape.all_attempts, shape.archive)
     deployment = opened(place, said, databases=1)
     stores = deployment.stores if check else None
     found = listing.list_xcoms(deployment.catalog, question, stores, said.unreadable)
-    records = ({name: getattr(xcom, name) for name in columns} for xcom in found.xcoms)
+    records = ({name: listing.field_of(xcom, name) for name in columns} for xcom in found.xcoms)
     render.records(records, columns, display.output, display.color)
     if found.cut():
         said.note(f"the first {shape.rows}; --limit 0 shows all")

@@ -9,6 +9,8 @@ import dataclasses
 import functools
 import inspect
 import re
+import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
@@ -63,6 +65,8 @@ MAX_INDEX = 2**31 - 1
 _WHERE = "Where the XComs are"
 _SHOW = "Output"
 _ROWS = "Which XComs"
+_SAFETY = "Safety"
+_RUNNING = "Running"
 
 
 @dataclass(frozen=True)
@@ -109,6 +113,40 @@ class Control:
             help="Folder of gc's marks, audit and trash, in the same bucket; beside the base path by default.",
         ),
     ] = None
+
+
+@dataclass(frozen=True)
+class Acting:
+    """How a command that changes rows runs, and who agrees to it."""
+
+    time_budget: Annotated[
+        Optional[str],
+        flag(
+            "--time-budget",
+            metavar="AGE",
+            panel=_RUNNING,
+            help="Then begin no batch but the first; the next run goes on.",
+        ),
+    ] = None
+    allow: Annotated[
+        Optional[list[str]], flag("--allow", env="", metavar="GATE", panel=_SAFETY, help="Lift one gate; repeatable.")
+    ] = None
+    dry_run: Annotated[
+        bool, flag("-n", "--dry-run", panel=_SAFETY, help="Count what would be done, and change nothing.")
+    ] = False
+    yes: Annotated[bool, flag("-y", "--yes", env="", panel=_SAFETY, help="Do not ask.")] = False
+
+    def require_consent(self, asks: str) -> None:
+        """Decided before anything is read: somebody has agreed, or can be asked. Raises `UsageError`."""
+        if not self.dry_run and not self.yes and not sys.stdin.isatty():
+            raise UsageError(f"{asks}, and there is no terminal", hint="--yes agrees beforehand")
+
+    @property
+    def ends_at(self) -> float | None:
+        """When the time is up if it begins now, by the monotonic clock."""
+        if not self.time_budget:
+            return None
+        return time.monotonic() + duration(self.time_budget, "--time-budget").total_seconds()
 
 
 @dataclass(frozen=True)

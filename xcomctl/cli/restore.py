@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from xcomctl.cli import report, signals
-from xcomctl.cli.accounts import show, tell_some
+from xcomctl.cli.accounts import tell_some, told
 from xcomctl.cli.opening import opened
 from xcomctl.cli.options import Control, Display, Place, flag, takes
 from xcomctl.cli.report import Report
@@ -56,10 +56,9 @@ def restore(
                 with signals.postponed() as noted:
                     _carry_out(restoration, said)
                     stopped = noted.exit_code
-                show(restoration, display)
-                return stopped or restoration.exit_code
-        show(restoration, display)
-    return restoration.exit_code
+                code = told(restoration, display, said)
+                return stopped or code
+        return told(restoration, display, said)
 
 
 def _tell(restoration: Restoration, said: Report) -> None:

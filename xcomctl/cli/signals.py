@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
@@ -28,6 +29,20 @@ class Noted:
     def exit_code(self) -> ExitCode | None:
         """What a shell makes of the signal."""
         return None if self.number is None else ExitCode(128 + self.number)
+
+
+def pace(noted: Noted, ends_at: float | None) -> Callable[[], str | None]:
+    """Why to begin no other batch: a signal, or the time is up; but a run that may go on at all handles one batch."""
+    asked = 0
+
+    def reason() -> str | None:
+        nonlocal asked
+        asked += 1
+        if noted.number is not None:
+            return "signal"
+        return "time-budget" if ends_at is not None and asked > 1 and time.monotonic() > ends_at else None
+
+    return reason
 
 
 @contextmanager

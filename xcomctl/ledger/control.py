@@ -10,8 +10,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from xcomctl.backend.reference import OWN_FOLDER, Address, Location, parse_base
-from xcomctl.backend.storage import HALF_WRITTEN, Store
+from xcomctl.backend.reference import HALF_WRITTEN, OWN_FOLDER, Address, Location, parse_base
+from xcomctl.backend.storage import Store
 from xcomctl.errors import BrokenStateError, NoFolderError, StorageError, UsageError
 from xcomctl.model import StoredObject
 

@@ -35,11 +35,12 @@ class Decoded:
     codec: str | None
 
 
-def resolved(catalog: Catalog, key: XComKey) -> XComKey:
+def resolved(catalog: Catalog, key: XComKey, *, archived: bool = False) -> XComKey:
     """The key with its run: `latest` is the newest run that holds this XCom, unless a run is really so named."""
     if key.run_id != LATEST:
         return key
-    return XComKey(key.dag_id, catalog.latest_run(key), key.task_id, key.map_index, key.key)
+    run_id = catalog.latest_archived_run(key) if archived else catalog.latest_run(key)
+    return XComKey(key.dag_id, run_id, key.task_id, key.map_index, key.key)
 
 
 def fetch(stored: StoredValue, stores: Stores) -> Fetched:
@@ -117,6 +118,8 @@ def _reason(xcom: XCom, base: Address | None) -> str:
 
 
 def _what_airflow_does(xcom: XCom, steps: list[tuple[str, str]]) -> str:
+    if xcom.archive is not None:
+        return f"does not read {xcom.archive}"
     failed = any(step == "fails" for step, _ in steps)
     if xcom.state is State.EXTERNAL and not failed:
         return "fetches the object and hands its value to the task"

@@ -7,7 +7,18 @@ from collections.abc import Iterator
 from xcomctl.ledger import Control, Record
 from xcomctl.ledger.audit import records
 
-COLUMNS = ("operation_id", "command", "started_at", "status", "deleted", "deleted_bytes", "way_back", "trash")
+COUNTED = ("deleted", "migrated", "removed")
+"""What a report counts that was changed, by the command that wrote it."""
+
+COLUMNS = (
+    "operation_id",
+    "command",
+    "started_at",
+    "status",
+    *(name for count in COUNTED for name in (count, f"{count}_bytes")),
+    "way_back",
+    "trash",
+)
 
 
 def runs(control: Control) -> Iterator[dict[str, object]]:
@@ -23,8 +34,7 @@ def _line(record: Record) -> dict[str, object]:
         "command": record.facts.get("command"),
         "started_at": record.started_at,
         "status": record.status,
-        "deleted": report.get("deleted"),
-        "deleted_bytes": report.get("deleted_bytes"),
+        **{name: report.get(name) for count in COUNTED for name in (count, f"{count}_bytes")},
         "way_back": record.facts.get("way_back"),
         "trash": "emptied" if record.is_emptied else "kept" if record.has_removed else "empty",
     }

@@ -16,9 +16,13 @@ from xcomctl.catalog import Catalog
 from xcomctl.errors import XcomctlError
 from xcomctl.model import Filter, State, XCom
 
-FIELDS = tuple(field.name for field in fields(XCom))
+ARCHIVE_FIELD = "archive"
+FIELDS = tuple(field.name for field in fields(XCom) if field.name != ARCHIVE_FIELD)
 ROW_FIELDS = tuple(name for name in FIELDS if not name.startswith("object_"))
 """The columns of a row, in the order of the contract; those of its object come with `--check`."""
+
+NAMES = ("dag_id", "run_id", "task_id", "map_index")
+"""What an archived row does not tell that has lost its task instance."""
 
 REFERENCES = (State.EXTERNAL, State.FOREIGN)
 LOOKUPS_AT_ONCE = 16
@@ -38,19 +42,35 @@ class Listing:
 class Question:
     """Which XComs, in which order (a field, descending with `-` before it; None is that of their runs), and how many.
 
-    A `limit` of 0 is all of them. `all_attempts` adds those of earlier attempts on Airflow 3.4.
+    A `limit` of 0 is all of them. `all_attempts` adds those of earlier attempts on Airflow 3.4. With `archived` it is
+    about those in archives, of every attempt, and about no others.
     """
 
     selected: Filter
     sort: str | None = None
     limit: int = 0
     all_attempts: bool = False
+    archived: bool = False
+
+    def rows(self, catalog: Catalog, selected: Filter) -> Iterator[XCom]:
+        """The rows of a database that a filter means, where they are looked for."""
+        return catalog.archived(selected) if self.archived else catalog.rows(selected, all_attempts=self.all_attempts)
 
     @property
     def needs_objects(self) -> bool:
         """Whether the answer depends on what storage says of every object, not only of those shown."""
         by = (self.sort or "").removeprefix("-")
         return bool(self.selected.states) or by == "state" or by.startswith("object_")
+
+
+def fields_of(*, checked: bool, archived: bool) -> tuple[str, ...]:
+    """The columns that a listing offers."""
+    return (*(FIELDS if checked else ROW_FIELDS), *((ARCHIVE_FIELD,) if archived else ()))
+
+
+def field_of(xcom: XCom, name: str) -> object:
+    """What a listing shows in a column; None for the names that are lost."""
+    return None if name in NAMES and xcom.is_nameless else getattr(xcom, name)
 
 
 def list_xcoms(
@@ -62,14 +82,14 @@ def list_xcoms(
     """
     selected = question.selected
     if stores is None:
-        rows = catalog.rows(selected, all_attempts=question.all_attempts)
+        rows = question.rows(catalog, selected)
         return ordered(rows, question.sort, question.limit)
     if not question.needs_objects:
-        listing = ordered(catalog.rows(selected, all_attempts=question.all_attempts), question.sort, question.limit)
+        listing = ordered(question.rows(catalog, selected), question.sort, question.limit)
         return Listing(_checked(listing.xcoms, stores, unreadable), listing.cut)
     # Which row dangles is known only after the look, so every reference is a candidate until then.
     asked = replace(selected, states=(*selected.states, *REFERENCES)) if selected.states else selected
-    rows = _checked(catalog.rows(asked, all_attempts=question.all_attempts), stores, unreadable)
+    rows = _checked(question.rows(catalog, asked), stores, unreadable)
     wanted = (xcom for xcom in rows if not selected.states or xcom.state in selected.states)
     return ordered(wanted, question.sort, question.limit)
 

@@ -88,6 +88,11 @@ class Restoration:
             write_marks(self.scope.control, base, self.operation_id, left)
 
     @property
+    def has_changed(self) -> bool:
+        """Whether anything has come back."""
+        return bool(self.returned[Outcome.RESTORED].count) and self.lease is not None
+
+    @property
     def exit_code(self) -> ExitCode:
         """Partial when some came back and some did not, or were there; storage when none could."""
         if self.failures:

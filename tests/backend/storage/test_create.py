@@ -33,6 +33,33 @@ def test_an_object_that_is_there_is_never_written_over(lab: Lab) -> None:
     assert lab.listed()["d/r/t/x"] == before
 
 
+@pytest.mark.parametrize("body", [b"", b"1", os.urandom(3_000_000)], ids=["empty", "one byte", "large"])
+def test_what_is_copied_is_there_twice(lab: Lab, body: bytes) -> None:
+    there = opened(lab.raw.url, lab.raw.options)
+    for run in RUNS:
+        old, new = f"{lab.prefix}old/{run}/{uuid4()}", f"{lab.prefix}new/{run}/{uuid4()}.gz"
+        lab.store.create(old, body)
+        lab.store.copy(there, old, new)
+        for name in (old, new):
+            with lab.store.open(name) as written:
+                assert written.read() == body
+    assert len(lab.keys()) == 2 * len(RUNS)
+
+
+def test_a_copy_never_goes_over_an_object(lab: Lab) -> None:
+    before = lab.put("d/r/t/x", "d/r/t/y")
+    with pytest.raises(FileExistsError):
+        lab.store.copy(lab.store, before["d/r/t/x"].name, before["d/r/t/y"].name)
+    assert lab.listed() == before
+
+
+def test_nothing_is_copied_of_what_is_not_there(lab: Lab) -> None:
+    lab.put("d/r/t/x")
+    with pytest.raises(FileNotFoundError):
+        lab.store.copy(lab.store, f"{lab.prefix}gone", f"{lab.prefix}new")
+    assert lab.keys() == {"d/r/t/x"}
+
+
 @pytest.mark.parametrize("lab", ["ministack-trash", "gcs-trash"], indirect=True)
 def test_a_bucket_that_is_not_there(lab: Lab) -> None:
     with pytest.raises(StorageError, match=r"cannot write|no such bucket"):

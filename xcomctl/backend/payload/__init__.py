@@ -13,7 +13,7 @@ from xcomctl.backend.payload.path import dig, path_steps
 from xcomctl.backend.payload.pickles import describe_pickle
 from xcomctl.backend.payload.serde import Collection, DataFrame, Instance, Scalar, View, view
 from xcomctl.backend.payload.show import Block, Frame, plain, readable
-from xcomctl.backend.payload.text import Parsed, parse
+from xcomctl.backend.payload.text import Parsed, parse, string_of
 
 __all__ = [
     "SUFFIX_OF",
@@ -36,6 +36,7 @@ __all__ = [
     "path_steps",
     "plain",
     "readable",
+    "string_of",
     "view",
     "visible",
 ]

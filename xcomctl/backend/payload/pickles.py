@@ -32,6 +32,17 @@ def describe_pickle(data: bytes) -> str:
     return f"pickle ({protocol}{len(data):,} bytes): {_outermost(data)}"
 
 
+def pickled_string(data: bytes) -> str | None:
+    """The string that a pickle is, read opcode by opcode; None for a pickle of anything else, and for damaged ones."""
+    try:
+        match list(islice(_opcodes(data), 3)):
+            case [(name, str(text)), ("STOP", _)] if name in _STRINGS:
+                return text
+    except ValueError:
+        return None
+    return None
+
+
 def _outermost(data: bytes) -> str:
     try:
         match list(islice(_opcodes(data), 3)):

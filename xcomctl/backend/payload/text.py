@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from xcomctl.backend.payload.base import Json, PayloadError, bounded
 from xcomctl.backend.payload.codec import codec_of
-from xcomctl.backend.payload.pickles import describe_pickle
+from xcomctl.backend.payload.pickles import describe_pickle, pickled_string
+from xcomctl.backend.reference import unwrap
 
 _UNWRAPPED = ("once", "twice")
 _LOOKS = {
@@ -55,6 +56,14 @@ def parse(data: bytes | str) -> Parsed:
             break
         value, notes = inner, (f"double-encoded JSON, unwrapped {times}",)
     return Parsed(value, notes)
+
+
+def string_of(stored: bytes) -> tuple[str, int] | None:
+    """The string that a row's value is, and how often JSON encodes it, 0 for the pickle of one; None for all else."""
+    if stored[:1] == b"\x80":
+        pickled = pickled_string(stored)
+        return (pickled, 0) if pickled is not None else None
+    return unwrap(stored.decode("utf-8", errors="replace"))
 
 
 @bounded

@@ -10,11 +10,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 from pathlib import Path
+from threading import Lock
 from typing import BinaryIO, Protocol
 
 from xcomctl import compat
 from xcomctl.backend.reference import Address, Location
-from xcomctl.backend.storage.body import HALF_WRITTEN
 from xcomctl.errors import StorageError
 from xcomctl.model import Deletion, Kept, Removal, Return, StorageOptions, StoredObject, WayBack
 
@@ -49,6 +49,13 @@ class Store(Protocol):
         """Write an object where there is none, and make sure that it is there as it was sent.
 
         Raises FileExistsError where there is one.
+        """
+
+    def copy(self, source: Store, name_there: str, name: str) -> None:
+        """Copy an object of a store of the same kind and credentials to where there is none, without reading it here.
+
+        Raises FileNotFoundError when there is none to copy, FileExistsError where there is one in its place, and
+        `StorageError` also where what has arrived is not surely the same: then nothing is left of it.
         """
 
     def discard(self, names: Sequence[str]) -> None:
@@ -107,6 +114,7 @@ class Stores:
         self._base = base
         self._options = options
         self._opened: dict[tuple[str, str | None, str], Store] = {}
+        self._opening = Lock()
 
     def of(self, address: Address) -> Store:
         """The store that holds what an address names. Raises as `open_store` does."""
@@ -115,8 +123,9 @@ class Stores:
         if self._base is not None and self._base.location.holds(address.location):
             _require_folder(self._base.location)
         wanted = (address.location.scheme, address.conn_id, address.location.bucket)
-        if wanted not in self._opened:
-            self._opened[wanted] = open_store(address, self._options)
+        with self._opening:
+            if wanted not in self._opened:
+                self._opened[wanted] = open_store(address, self._options)
         return self._opened[wanted]
 
     def _options_speak_for(self, address: Address) -> bool:
@@ -136,4 +145,4 @@ def _require_folder(base: Location) -> None:
         )
 
 
-__all__ = ["HALF_WRITTEN", "StorageError", "Store", "Stores", "open_store"]
+__all__ = ["StorageError", "Store", "Stores", "open_store"]

@@ -9,9 +9,6 @@ from typing import Any, BinaryIO, cast
 
 from xcomctl.errors import StorageError
 
-HALF_WRITTEN = ".part"
-"""The ending of what a file is called until all of it is written; a process that was killed may leave one."""
-
 
 def streamed(
     loop: AbstractEventLoop, read: Callable[[int], Coroutine[Any, Any, bytes]], close: Callable[[], object]

@@ -108,13 +108,23 @@ class GCSStore:
                 hint="nothing refers to this object; try again",
             )
 
+    def copy(self, source: object, name_there: str, name: str) -> None:
+        """Rewrite to where there is no generation; the checksums of both are compared."""
+        if not isinstance(source, GCSStore):
+            raise StorageError(f"{self._requests.url(name)}: nothing is copied from another kind of store")
+        query = {"ifGenerationMatch": NO_OBJECT}
+        self._requests.run(partial(source._rewrite, bucket=self._bucket), "copy", name_there, name, query)
+        if source._digest(name_there) != self._digest(name):
+            self.discard([name])
+            raise StorageError(f"{self._requests.url(name)} was copied, and is not there as it was", hint="try again")
+
     def _digest(self, name: str) -> str | None:
-        query = {"fields": "kind,md5Hash"}
+        query = {"fields": "kind,md5Hash,crc32c"}
         try:
             answer = self._ask("look up", name, "GET", "o", name, kind="storage#object", query=query)
         except FileNotFoundError:
             return None
-        return str(answer.content.get("md5Hash"))
+        return str(answer.content.get("md5Hash") or answer.content.get("crc32c"))
 
     def discard(self, names: Sequence[str]) -> None:
         """DELETE, and where a bucket keeps versions every one of them: soft-deleted they stay all the same."""
@@ -301,9 +311,11 @@ class GCSStore:
             query = {"generation": generation, "ifGenerationMatch": NO_OBJECT, "fields": "kind"}
             await self._requests.ask("restore", name, "POST", "o", name, "restore", kind="storage#object", query=query)
 
-    async def _rewrite(self, verb: str, source: str, target: str, query: Mapping[str, object]) -> None:
-        """Copy within the bucket. A big object may take many requests, each with the token of the one before."""
-        path = ("o", source, "rewriteTo", "b", self._bucket, "o", target)
+    async def _rewrite(
+        self, verb: str, source: str, target: str, query: Mapping[str, object], bucket: str | None = None
+    ) -> None:
+        """Copy within the bucket, or to another. A big object takes many requests, each with the token of the last."""
+        path = ("o", source, "rewriteTo", "b", bucket or self._bucket, "o", target)
         token: object = None
         while True:
             more = {**query, "rewriteToken": token, "fields": "kind,done,rewriteToken"}

@@ -6,15 +6,16 @@ Airflow makes a folder and opens a file in it in two steps, so removing an empty
 from __future__ import annotations
 
 import errno
+import io
 import os
+import shutil
 import stat
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, suppress
 from datetime import datetime, timedelta, timezone
 from typing import BinaryIO, TypeVar
 
-from xcomctl.backend.reference import OWN_FOLDER
-from xcomctl.backend.storage.body import HALF_WRITTEN
+from xcomctl.backend.reference import HALF_WRITTEN, OWN_FOLDER
 from xcomctl.errors import NoFolderError, StorageError
 from xcomctl.model import Deletion, Kept, Outcome, Removal, Return, StoredObject, WayBack
 
@@ -76,9 +77,13 @@ class LocalStore:
         return _object(name, status) if stat.S_ISREG(status.st_mode) else None
 
     def open(self, name: str) -> AbstractContextManager[BinaryIO]:
-        """The file, opened for reading."""
+        """The file, opened for reading; a pipe or a device is none, and would not let go of who opens it."""
         try:
-            return open(name, "rb")
+            file = os.fdopen(os.open(name, os.O_RDONLY | os.O_NONBLOCK), "rb")
+            if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                return file
+            file.close()
+            raise OSError(errno.EINVAL, "it is no regular file")
         except (OSError, ValueError) as error:
             if _cannot_be(error):
                 raise FileNotFoundError(name) from None
@@ -97,9 +102,17 @@ class LocalStore:
 
     def create(self, name: str, data: bytes) -> None:
         """Write beside, and link into place, which fails where there is a file."""
+        self._create(name, lambda beside: _write_whole(beside, data))
+
+    def copy(self, source: object, name_there: str, name: str) -> None:
+        """Copied file by file: a link would share later writes."""
+        with self.open(name_there) as file:
+            self._create(name, lambda beside: _copy_whole(file, beside))
+
+    def _create(self, name: str, fill: Callable[[str], None]) -> None:
         beside = f"{name}.{os.getpid()}{HALF_WRITTEN}"
         try:
-            _write_whole(beside, data)
+            fill(beside)
             _move_to_nothing(beside, name)
         except FileExistsError:
             raise FileExistsError(name) from None
@@ -198,8 +211,12 @@ def _in_folder(folder: str, make: Callable[[], T]) -> T:
 
 
 def _write_whole(name: str, data: bytes) -> None:
+    _copy_whole(io.BytesIO(data), name)
+
+
+def _copy_whole(source: BinaryIO, name: str) -> None:
     with _in_folder(os.path.dirname(name), lambda: open(name, "wb")) as file:
-        file.write(data)
+        shutil.copyfileobj(source, file)
         file.flush()
         os.fsync(file.fileno())
 

@@ -73,6 +73,10 @@ class OtherStore:
         """Refused, as a write is."""
         self.write(name, data)
 
+    def copy(self, source: object, name_there: str, name: str) -> None:
+        """Refused, as a write is."""
+        self.write(name, b"")
+
     def discard(self, names: Sequence[str]) -> None:
         """Refused, as a write is."""
         raise StorageError("cannot delete on this kind of store", hint="use --dry-run")

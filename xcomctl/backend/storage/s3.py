@@ -84,7 +84,7 @@ class S3Store:
     def stat(self, name: str) -> StoredObject | None:
         """HEAD the object."""
         try:
-            head = self._call("look up", name, "head_object", Key=name)
+            head = self._head(name)
         except FileNotFoundError:
             self._require_bucket(name)
             return None
@@ -123,6 +123,23 @@ class S3Store:
                 f"s3://{self._bucket}/{name} was written, and is not there as it was sent",
                 hint="is the store consistent? nothing refers to this object",
             )
+
+    def copy(self, source: object, name_there: str, name: str) -> None:
+        """CopyObject, with If-None-Match where botocore knows it, and HEAD of both."""
+        if not isinstance(source, S3Store):
+            raise StorageError(f"s3://{self._bucket} copies nothing from another kind of store")
+        wanted, there = source._head(name_there), self.stat(name)
+        if there is not None:
+            raise FileExistsError(f"s3://{self._bucket}/{name}")
+        condition = {"IfNoneMatch": "*"} if self._knows("CopyObject", "IfNoneMatch") else {}
+        origin = {"Bucket": source._bucket, "Key": name_there}
+        self._call("copy to", name, "copy_object", Key=name, CopySource=origin, **condition)
+        if not _same_bytes(wanted, self._head(name)):
+            self.discard([name])
+            raise StorageError(f"s3://{self._bucket}/{name} was copied, and is not there as it was", hint="try again")
+
+    def _head(self, name: str) -> Answer:
+        return self._call("look up", name, "head_object", Key=name)
 
     def _is_ours(self, name: str, data: bytes) -> bool:
         try:
@@ -428,6 +445,12 @@ def _response(error: BaseException | None) -> Answer:
 def _code(error: BaseException | None) -> str:
     """What the server called its refusal."""
     return str(_response(error).get("Error", {}).get("Code", ""))
+
+
+def _same_bytes(one: Answer, other: Answer) -> bool:
+    """Whether two objects are the same, by the MD5 that an ETag is unless it was uploaded in parts, or with a key."""
+    plain = all("-" not in head["ETag"] and not head.get("SSEKMSKeyId") for head in (one, other))
+    return bool(one["ContentLength"] == other["ContentLength"] and (not plain or one["ETag"] == other["ETag"]))
 
 
 def _is_marker(version: Answer) -> bool:

@@ -33,14 +33,18 @@ def refusals(plan: Plan, evidence: Evidence, scope: Scope, claimed: Claim | None
         message = f"{len(plan.deletable)} of {plan.listed.count} objects would go, more than {plan.rules.max_delete}"
         yield Refusal(Gate.MAX_DELETE, message)
     if not scope.store.deletes and not plan.rules.dry_run:
-        message = f"gc deletes on S3, GCS and local files, not on {plan.base.location.scheme}://"
-        yield Refusal(Gate.STORE_KIND, message)
+        yield of_store(scope)
+
+
+def of_store(scope: Scope) -> Refusal:
+    """That this kind of store is only read."""
+    return Refusal(Gate.STORE_KIND, f"gc deletes on S3, GCS and local files, not on {scope.base.location.scheme}://")
 
 
 def beforehand(scope: Scope, claim: Claim, claimed: Claim | None) -> Iterator[Refusal]:
     """What speaks against any run here, and shows before anything is listed."""
-    yield from _schema(scope.catalogs)
-    yield from _servers(scope)
+    yield from of_databases(scope.catalogs)
+    yield from _clocks(scope)
     yield from _ownership(claim, claimed)
     elsewhere = state_elsewhere(scope.control, scope.base)
     if elsewhere is not None:
@@ -54,7 +58,8 @@ def is_restored(claimed: Claim | None, claim: Claim) -> bool:
     return claimed is not None and claimed.ahead_of(claim.epochs) is not None
 
 
-def _schema(catalogs: Sequence[Catalog]) -> Iterator[Refusal]:
+def of_databases(catalogs: Sequence[Catalog]) -> Iterator[Refusal]:
+    """What speaks against databases by themselves: a copy may lack the newest rows, and cannot be written."""
     for catalog in catalogs:
         schema = catalog.schema
         if schema.unknown:
@@ -69,16 +74,15 @@ def _schema(catalogs: Sequence[Catalog]) -> Iterator[Refusal]:
             yield Refusal(Gate.HIDDEN_ROWS, message)
         if schema.version is None:
             yield Refusal(Gate.UNKNOWN_HEAD, f"{catalog} has the unknown schema {schema.head or '(no alembic head)'}")
-
-
-def _servers(scope: Scope) -> Iterator[Refusal]:
-    """A copy may lack the newest rows, and with a wrong clock somewhere no age can be told."""
-    now = scope.now()
-    clocks: dict[str, datetime | None] = {"this machine": scope.machine_time()}
-    for catalog in scope.catalogs:
         if catalog.database.is_replica():
             yield Refusal(Gate.REPLICA, f"{catalog} is a replica, which may lack the newest rows")
-        clocks[str(catalog)] = catalog.database.now()
+
+
+def _clocks(scope: Scope) -> Iterator[Refusal]:
+    """With a wrong clock somewhere no age can be told."""
+    now = scope.now()
+    clocks: dict[str, datetime | None] = {"this machine": scope.machine_time()}
+    clocks |= {str(catalog): catalog.database.now() for catalog in scope.catalogs}
     for name, clock in clocks.items():
         if clock is not None and abs(clock - now) > CLOCK_TOLERANCE:
             yield Refusal(Gate.CLOCK, f"the clocks of {name} and of the store differ: {clock} and {now}")

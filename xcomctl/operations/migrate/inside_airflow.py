@@ -31,26 +31,38 @@ def _backend() -> Any:
 
 def _same(backend: Any, value: str, reference: str) -> str | None:
     """None if both texts of JSON give the same in a task, else what is wrong."""
-    inline, external = _given(backend, value), _given(backend, json.dumps(reference))
-    if external == reference:
-        return "a task is given the URL as if it were the value"
+    external, inline = _given(backend, json.dumps(reference)), _given(backend, value)
+    if isinstance(external, str) and external == reference:
+        before = f"; from its row it was given {inline}" if isinstance(inline, _Error) else ""
+        return f"a task is given the URL as if it were the value{before}"
     return None if _equal(inline, external) else f"a task is given {external!r:.80} instead of {inline!r:.80}"
 
 
+class _Error(str):
+    """What was raised instead of a value: as good as one, if it is the same."""
+
+    __slots__ = ()
+
+
 def _given(backend: Any, text: str) -> object:
-    """What a task gets; an error is as good as a value, if it is the same one."""
+    """What a task gets."""
     from airflow import __version__
 
-    stored = text.encode() if __version__.startswith("2.") else json.loads(text)
     try:
+        stored = text.encode() if __version__.startswith("2.") else json.loads(text)
         return backend.deserialize_value(SimpleNamespace(value=stored, key="return_value"))
     except Exception as error:
-        return f"{type(error).__name__}: {error}"
+        return _Error(f"{type(error).__name__}: {error}")
 
 
 def _equal(one: Any, other: Any) -> bool:
+    """Whether two values are the same; a DataFrame in them compares in a way of its own, and NaN with nothing."""
     if type(one) is not type(other):
         return False
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(_equal(one[key], other[key]) for key in one)
+    if isinstance(one, (list, tuple)):
+        return len(one) == len(other) and all(map(_equal, one, other))
     equal = one.equals(other) if hasattr(one, "equals") else one == other
     return equal is True or repr(one) == repr(other)
 

@@ -6,18 +6,18 @@ from collections.abc import Iterator
 
 from xcomctl.operations.gc import Scope, Tally, Watch
 from xcomctl.operations.migrate.judging import judged
+from xcomctl.operations.migrate.move import Move
 from xcomctl.operations.migrate.proof import wrong_with_a_sample
-from xcomctl.operations.migrate.terms import Gate, Plan, Refusal, Rules, Skip
+from xcomctl.operations.migrate.terms import Destination, Gate, Plan, Refusal, Rules, Skip
 
 
-def make_plan(scope: Scope, rules: Rules, watch: Watch = lambda step, done: None) -> Plan:
-    """Look at all rows that a filter means and that are large enough, without reading their values."""
+def make_plan(scope: Scope, rules: Rules, move: Move, watch: Watch = lambda step, done: None) -> Plan:
+    """Look at all rows that the move is about, without reading large values."""
     seen_at = scope.now()
     refusals = tuple(each for each in _refusals(scope, rules) if each.gate not in rules.allow)
     selected, movable = Tally(), Tally()
     skipped: dict[Skip, Tally] = {}
-    rows = scope.catalog.addressed(rules.selected, at_least=rules.threshold)
-    for done, (row, skip) in enumerate(judged(rows, scope.catalog, scope.base), start=1):
+    for done, (row, skip) in enumerate(judged(move.rows(), move.kept, scope.catalog), start=1):
         tally = Tally(1, row.xcom.size_bytes)
         selected += tally
         if skip is None:
@@ -39,7 +39,7 @@ def _refusals(scope: Scope, rules: Rules) -> Iterator[Refusal]:
     if not scope.store.deletes:
         message = f"migrate writes to S3, GCS and local files, not to {scope.base.location.scheme}://"
         yield Refusal(Gate.STORE_KIND, message)
-    elif Gate.BACKEND not in rules.allow:
+    elif rules.to is Destination.STORAGE and Gate.BACKEND not in rules.allow:
         wrong = wrong_with_a_sample(scope.store, scope.base, rules.codec, dry_run=rules.dry_run)
         if wrong is not None:
             yield Refusal(Gate.BACKEND, f"Airflow would not read the result: {wrong}")

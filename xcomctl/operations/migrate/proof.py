@@ -8,7 +8,6 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from uuid import uuid4
@@ -18,17 +17,10 @@ from xcomctl.backend.reference import OWN_FOLDER, Address, parse
 from xcomctl.backend.storage import Store
 from xcomctl.compat import airflow_installed
 from xcomctl.errors import MetadataError, StorageError
+from xcomctl.operations.migrate.terms import Pair
 
 SECONDS = 120
 SAMPLE = json.dumps({"xcomctl": ["a sample that a migration reads back", "ünï 😀", 1.5, None]})
-
-
-@dataclass(frozen=True, slots=True)
-class Pair:
-    """The JSON text of a value, and the URL of an object that holds it."""
-
-    value: str
-    reference: str
 
 
 def wrong_with_a_sample(store: Store, base: Address, codec: str | None, *, dry_run: bool) -> str | None:
@@ -45,7 +37,7 @@ def wrong_with_a_sample(store: Store, base: Address, codec: str | None, *, dry_r
     data = SAMPLE.encode()
     store.create(address.location.name, payload.compress(data, codec) if codec else data)
     try:
-        (answer,) = read_back([Pair(SAMPLE, address.text)])
+        (answer,) = read_back([Pair(address.text, SAMPLE)])
     finally:
         with suppress(StorageError):
             store.discard([address.location.name])

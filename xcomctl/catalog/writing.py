@@ -1,0 +1,61 @@
+"""What all that changes rows has in common: its own connection, and the clock that its statements are measured by."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any
+
+from xcomctl.catalog.catalog import Catalog, Row
+from xcomctl.catalog.database import utc
+from xcomctl.catalog.engine import connected, open_writing_engine
+from xcomctl.catalog.schema import Table
+from xcomctl.catalog.source import clause
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Engine
+    from sqlalchemy.sql import ColumnElement
+
+
+class Writer:
+    """A catalogue whose rows may change."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        self._catalog = catalog
+        self._dialect = catalog.database.dialect
+        self._engine: Engine = open_writing_engine(catalog.database.engine.url)
+
+    def close(self) -> None:
+        """Let go of the database."""
+        self._engine.dispose()
+
+    def now(self) -> datetime:
+        """The time by the clock that a deadline is compared with."""
+        from sqlalchemy import select
+
+        with connected(self._engine) as connection:
+            told = connection.execute(select(self._dialect.clock())).scalar()
+        return utc(told) or datetime.now(timezone.utc)
+
+    def _in_time(self, deadline: datetime) -> ColumnElement[bool]:
+        """The condition that a statement runs before a time, by the clock as it runs."""
+        from sqlalchemy import literal
+
+        until = deadline.astimezone(timezone.utc).replace(tzinfo=None)
+        limit = literal(until if self._dialect.compares_times else until.isoformat(" ", "milliseconds"))
+        before: ColumnElement[bool] = self._dialect.clock() < limit
+        return before
+
+    def _table(self, table: Table, *more: str) -> Any:
+        """A table with its key, its value, and other columns that are wanted of it."""
+        return clause(self._catalog.schema, table.name, (*key_columns(table), "value", *more))
+
+
+def key_columns(table: Table) -> Sequence[str]:
+    """The primary key: of `xcom` and `xcom_v1` the coordinates, of `xcom_v2` a uuid."""
+    return ("dag_run_id", "task_id", "map_index", "key") if "dag_run_id" in table.columns else ("id",)
+
+
+def is_row(x: Any, row: Row) -> list[ColumnElement[bool]]:
+    """The conditions that a row of the table is this one."""
+    return [x.c[name] == value for name, value in zip(key_columns(row.table), row.key, strict=True)]
