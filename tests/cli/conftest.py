@@ -17,7 +17,7 @@ import subprocess
 import sys
 import termios
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -212,11 +212,12 @@ def _watched(started: subprocess.Popen[bytes], screen: int, typed: bytes | signa
 
 
 @pytest.fixture
-def scene(database: Database, world: World, store: s3.Bucket | Folder) -> Scene:
+def scene(database: Database, world: World, store: s3.Bucket | Folder) -> Iterator[Scene]:
     """An Airflow with an empty base path."""
     if isinstance(store, Folder):
         (store.path / BASE_FOLDER).mkdir(parents=True)
-    return Scene(database, world, store)
+    with Scene(database, world, store) as scene:
+        yield scene
 
 
 def place(scene: Scene) -> tuple[str, ...]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
 from tests.lab import s3
@@ -12,5 +14,6 @@ from tests.operations.scene import Scene
 
 
 @pytest.fixture
-def scene(database: Database, world: World, store: s3.Bucket | Folder) -> Scene:
-    return Scene(database, world, store)
+def scene(database: Database, world: World, store: s3.Bucket | Folder) -> Iterator[Scene]:
+    with Scene(database, world, store) as scene:
+        yield scene

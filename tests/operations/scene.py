@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from fractions import Fraction
 from typing import Any
 from uuid import uuid4
+
+from sqlalchemy.engine import Engine
 
 from tests.lab import s3
 from tests.lab.database import Database
@@ -45,6 +47,15 @@ class Scene:
     database: Database
     world: World
     raw: s3.Bucket | Folder
+    _engines: list[Engine] = field(default_factory=list)
+
+    def __enter__(self) -> Scene:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Give back idle connections: a server has a hundred, and a test may open a thousand catalogues."""
+        while self._engines:
+            self._engines.pop().dispose()
 
     @property
     def base(self) -> Address:
@@ -58,7 +69,11 @@ class Scene:
 
     @property
     def catalog(self) -> Catalog:
-        return open_catalog(self.database.url, self.database.schema, self.base)
+        """The database as it is now. The one before may be in use still; what it does not use is given back."""
+        self.__exit__()
+        catalog = open_catalog(self.database.url, self.database.schema, self.base)
+        self._engines.append(catalog.database.engine)
+        return catalog
 
     def put(self, name: str, body: bytes = b"[1]") -> str:
         """An object without a row; its URL."""

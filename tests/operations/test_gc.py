@@ -28,11 +28,6 @@ from xcomctl.operations.gc import Fate, Gate, sweep
 RUN = "manual__2026-01-02T03:04:05+00:00"
 
 
-@pytest.fixture
-def scene(database: Database, world: World, store: s3.Bucket | Folder) -> Scene:
-    return Scene(database, world, store)
-
-
 on_files = pytest.mark.stores("file")
 on_one_database = pytest.mark.databases("sqlite-3.3")
 
