@@ -24,11 +24,12 @@ SHORTEST_SECRET = 4
 class Container:
     """The subject of the checks. `version` is Airflow's release, `backend` the class that it resolved.
 
-    `rule`, of a hand-written backend, tells where the class's objects are: `rule_root` is said where the rule does
+    `in_haste` leaves out what takes long. `rule`, of a hand-written backend, tells where the class's objects are: `rule_root` is said where the rule does
     not know it.
     """
 
     read_only: bool = False
+    in_haste: bool = False
     rule: Rule | None = None
     rule_root: Address | None = None
     token: str = field(default_factory=lambda: secrets.token_hex(6))
@@ -38,7 +39,10 @@ class Container:
     base: Address | None = None
     threshold: int = -1
     compression: str | None = None
+    connection: Any = None
     filesystem: Any = None
+    has_probe: bool = False
+    can_delete: bool = False
     trials: Trials | None = None
     hidden: set[str] = field(default_factory=set)
 
@@ -51,6 +55,12 @@ class Container:
     def is_ours(self) -> bool:
         """Whether it is xcomctl's own class, or one made of it."""
         return any(k.__module__.startswith("xcomctl.backend") for k in self.backend.__mro__)
+
+    @cached_property
+    def has_purge(self) -> bool:
+        """Whether the class, or one between it and Airflow's base, deletes objects itself."""
+        purging = next(k for k in self.backend.__mro__ if "purge" in vars(k) or k is object)
+        return purging is not object and purging.__name__ != "BaseXCom"
 
     @property
     def name(self) -> str:

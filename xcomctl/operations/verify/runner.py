@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType
 
+from xcomctl import compat
 from xcomctl.errors import XcomctlError
 from xcomctl.operations.verify.terms import Answer, Check, Probe, Status, Subject, fail, skipped
 
@@ -41,12 +42,13 @@ def _hindrance(probe: Probe[Subject], settled: Mapping[str, Answer]) -> Answer |
             return skipped(before.detail)
         if before is not None and before.status not in PASSED:
             return skipped(f"needs {need}")
-    return None
+    failed = (need for need in probe.unless_failed if settled[need].status in (Status.FAIL, Status.UNKNOWN))
+    return next((skipped(f"needs {need}") for need in failed), None)
 
 
 def _asked(probe: Probe[Subject], subject: Subject) -> Answer:
     try:
-        with _deadline(probe.seconds):
+        with compat._unheard(), _deadline(probe.seconds):
             return probe.ask(subject)
     except Overdue:
         signal.setitimer(signal.ITIMER_REAL, 0)

@@ -78,9 +78,13 @@ def unknown(detail: str, hint: str | None = None) -> Answer:
 
 @dataclass(frozen=True, slots=True)
 class Probe(Generic[Subject]):
-    """One check as it stands in the list: who answers it, and which others must have passed, or warned, before."""
+    """One check as it stands in the list: who answers it, and which others it depends on.
+
+    Those that it `needs` must have passed, or warned; those `unless_failed` may as well not apply here.
+    """
 
     id: str
     ask: Callable[[Subject], Answer]
     needs: tuple[str, ...] = ()
+    unless_failed: tuple[str, ...] = ()
     seconds: float = CHECK_SECONDS
