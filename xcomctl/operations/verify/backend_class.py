@@ -139,11 +139,17 @@ def _base_of(backend: Any) -> Any:
     return next(k for k in backend.__mro__ if k.__name__ == "BaseXCom")
 
 
+def why_unresolved(error: BaseException) -> str:
+    """What kept the class from being imported, in one line."""
+    cause = _cause(error)
+    said = str(cause).strip().splitlines()
+    return f"{type(cause).__name__}: {said[0] if said else ''}"
+
+
 def _unresolved(wanted: str, error: Exception) -> Answer:
     """Why the class cannot be imported, and what helps."""
     cause = _cause(error)
-    said = str(cause).strip().splitlines()
-    detail = f"Airflow cannot import {wanted}: {type(cause).__name__}: {said[0] if said else ''}"
+    detail = f"Airflow cannot import {wanted}: {why_unresolved(error)}"
     if any(sign in str(cause) for sign in _CIRCULAR):
         return fail(f"{detail} (a circular import)", _circular(wanted))
     if isinstance(cause, TypeError) and "subclass" in str(cause):

@@ -24,8 +24,8 @@ SHORTEST_SECRET = 4
 class Container:
     """The subject of the checks. `version` is Airflow's release, `backend` the class that it resolved.
 
-    `in_haste` leaves out what takes long. `rule`, of a hand-written backend, tells where the class's objects are: `rule_root` is said where the rule does
-    not know it.
+    `in_haste` leaves out what takes long. `rule` tells where a hand-written class has its objects, and `rule_root` the
+    bucket that the rule does not know.
     """
 
     read_only: bool = False

@@ -71,20 +71,34 @@ def compression(container: Container) -> Answer:
         return ok("objects are not compressed")
     said = _said(sources.COMPRESSION, text)
     container.compression = text
-    if text == "snappy" and not container.is_ours:
+    if container.is_ours:
+        return _ours(said, text)
+    if text == "snappy":
         return fail(
             f"{said}: fsspec gives snappy no ending, so this class never writes an object (apache/airflow#54182)",
             "use gzip or zstd, or xcomctl.backend.XComBackend",
         )
     from fsspec.utils import compressions
 
-    if text in compressions.values() or (text == "snappy" and _installed("snappy")):
+    if text in compressions.values():
         return ok(said)
     if text in PACKAGES:
         return fail(f"{said}, which is not installed here", f"pip install {PACKAGES[text]}")
     meant = CODECS.get(text.lower(), text.lower())
     hint = f"did you mean {meant}?" if meant in {*compressions.values(), *PACKAGES} and meant != text else None
     return fail(f"{said}, which fsspec does not know", hint or f"there are {', '.join(sorted(compressions.values()))}")
+
+
+def _ours(said: str, codec: str) -> Answer:
+    """xcomctl's own class compresses itself: whether it can is tried."""
+    from xcomctl.backend import payload
+
+    if codec not in payload.SUFFIX_OF:
+        meant = CODECS.get(codec.lower())
+        hint = f"did you mean {meant}?" if meant else f"there are {', '.join(payload.SUFFIX_OF)}"
+        return fail(f"{said}, which is no compression that objects can have", hint)
+    payload.compress(b"{}", codec)
+    return ok(said)
 
 
 def base_path(container: Container) -> Answer:
@@ -166,12 +180,6 @@ def _said(option: Name, value: str) -> str:
 
 def _where(source: str) -> str:
     return "Airflow's default" if source == DEFAULT else f"from {source}"
-
-
-def _installed(module: str) -> bool:
-    from importlib.util import find_spec
-
-    return find_spec(module) is not None
 
 
 PROBES: tuple[Probe[Container], ...] = (

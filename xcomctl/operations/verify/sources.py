@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from configparser import Error as BrokenFile
 from configparser import RawConfigParser
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 DEFAULT = "default"
@@ -47,6 +48,17 @@ def source_of(option: Name) -> str:
         return variable
     file = configuration_file()
     return str(file) if _has(file, option) else DEFAULT
+
+
+def written(option: Name) -> str | None:
+    """An option's value as it is written, for want of an Airflow that resolves it."""
+    variable, file = variable_of(option), _read(configuration_file())
+    return os.environ.get(variable) or (file.get(*option) if file.has_option(*option) else None)
+
+
+def importable(module: str) -> bool:
+    """Whether there is such a module here, without importing it."""
+    return find_spec(module) is not None
 
 
 def configuration_file() -> Path:
