@@ -55,7 +55,7 @@ def _answers(taken: Mapping[str, Fingerprint]) -> Iterator[tuple[str, Answer]]:
     yield "connection", _connections(of("connection"))
     yield "codecs", _codecs(of("codecs"))
     needed = {COMMON_IO, *(p for scheme in of("scheme").values() for p in PROVIDED.get(scheme or "", ()))}
-    for package in dict.fromkeys(p for each in taken.values() for p in each["packages"]):
+    for package in dict.fromkeys(p for each in taken.values() for p in each["packages"] if p != "apache-airflow"):
         yield f"package-{package}", _package(of("packages", package), needed=package in needed)
     yield "python", _versions(of("python"), minor=warn)
     yield "xcomctl", _versions(of("xcomctl"), minor=warn)

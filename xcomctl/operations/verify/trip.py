@@ -15,7 +15,6 @@ from uuid import uuid4
 from xcomctl import compat
 from xcomctl.backend.reference import OWN_FOLDER, Address, parse
 from xcomctl.errors import XcomctlError
-from xcomctl.operations.verify import inside
 from xcomctl.operations.verify.backend_class import prefers
 from xcomctl.operations.verify.container import Container
 from xcomctl.operations.verify.store import READ_ONLY
@@ -65,7 +64,8 @@ def cleanup(container: Container) -> Answer:
     if container.rule is not None:
         root = container.rule_root or container.rule.base()
         container.rule_root = root
-        container.trials = Trials(verbs_on(root.location, inside.filesystem(root)), root.location, None)
+        filesystem = compat.filesystem(root.protocol, root.location.scheme, root.conn_id, {})
+        container.trials = Trials(verbs_on(root.location, filesystem), root.location, None)
         return ok(f"by the rule {container.rule.name}, objects are at {root.text}")
     if container.has_purge:
         return ok(f"{container.name} has a purge of its own")
