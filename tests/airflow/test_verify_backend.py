@@ -76,9 +76,11 @@ def test_read_only_writes_nothing(tmp_path: Path):
 def test_names_that_airflow_passes_over(tmp_path: Path):
     """apache/airflow#49154: the threshold without its prefix; and the option's older name, a wrong section."""
     home = Home.at(tmp_path / "home", threshold=None)
-    home.configure(**{"xcom": {"backend": STOCK}, "common_io": {"xcom_objectstorage_compression": "gzip"}})
+    home.configure(xcom={"backend": STOCK}, common_io={"xcom_objectstorage_compression": "gzip"})
     (home.folder / "airflow.cfg").write_text(
-        (home.folder / "airflow.cfg").read_text().replace("[common.io]", "[common.io]\nxcom_objectstore_path = s3://b/x")
+        (home.folder / "airflow.cfg")
+        .read_text()
+        .replace("[common.io]", "[common.io]\nxcom_objectstore_path = s3://b/x")
     )
     variables = {"xcom_objectstorage_threshold": "0", "AIRFLOW__COMMON.IO__XCOM_OBJECTSTORAGE_THRESHOLD": "0"}
     done = home.verify(settings=variables)

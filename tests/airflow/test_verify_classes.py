@@ -11,17 +11,21 @@ from tests.airflow.verifying import OURS, STOCK, Home
 
 pytestmark = pytest.mark.xdist_group("airflow")
 
-CIRCULAR = """
+CIRCULAR = (
+    """
 from airflow.models.xcom import XCom
 
 class Backend(XCom):
     pass
-""" if IS_2 else """
+"""
+    if IS_2
+    else """
 import team_helpers
 
 class Backend(team_helpers.Base):
     pass
 """
+)
 HELPERS = """
 from team import Backend
 

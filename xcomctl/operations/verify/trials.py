@@ -16,7 +16,7 @@ from typing import Any, BinaryIO, Protocol
 from xcomctl.backend.reference import Location
 from xcomctl.backend.storage import store_on
 from xcomctl.backend.storage.other import OtherStore
-from xcomctl.errors import NoFolderError, StorageError
+from xcomctl.errors import StorageError
 from xcomctl.model import StoredObject
 
 
@@ -109,7 +109,7 @@ class Trials:
     def _found(self) -> set[str]:
         if self.folder is None:
             return set()
-        with suppress(NoFolderError):
+        with suppress(StorageError):  # no folder yet, or nobody may list: what is known by name goes all the same
             return {found.name for found in self.store.objects(self.prefix)}
         return set()
 
@@ -140,5 +140,3 @@ def _topmost_missing(folder: Path) -> Path | None:
         missing = each
     return missing
 
-
-__all__ = ["StorageError", "Trials", "Verbs", "verbs_on"]
