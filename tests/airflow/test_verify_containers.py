@@ -12,6 +12,7 @@ import pytest
 
 from tests.airflow.test_verify_backend import FROM_BASE
 from tests.airflow.verifying import STOCK, Home
+from tests.cli.test_docs_verify import COMMANDS
 
 pytestmark = pytest.mark.xdist_group("airflow")
 
@@ -90,3 +91,12 @@ def cost(home: Home, *words: str) -> float:
     subprocess.run([sys.executable, *words], env=home.environment({}), capture_output=True, check=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_the_commands_of_the_documented_snippets_are_silent_where_all_is_well(tmp_path: Path, words: tuple[str, ...]):
+    home = Home.at(tmp_path / "home")
+    (home.folder / "xcom").mkdir()
+    done = home.verify(*words[2:])
+    assert words[:2] == ("xcomctl", "verify-backend")
+    assert (done.code, done.out, done.err) == (0, "", "")

@@ -112,7 +112,7 @@ def base_path(container: Container) -> Answer:
             f"set {sources.variable_of(sources.BASE_PATH)}=s3://connection@bucket/xcom",
         )
     said = _said(sources.BASE_PATH, container.masked(text))
-    wrong = _wrong_with(text)
+    wrong = wrong_with(text)
     if wrong is not None:
         return fail(f"{said}: {wrong[0]}", wrong[1])
     container.base = parse_base(text)
@@ -134,7 +134,7 @@ def state_store(container: Container) -> Answer:
     return ok(said)
 
 
-def _wrong_with(text: str) -> tuple[str, str] | None:
+def wrong_with(text: str) -> tuple[str, str] | None:
     """What is wrong with a base path, and what to do."""
     scheme, colon, rest = text.partition("://")
     if not colon:
@@ -160,7 +160,7 @@ def _wrong_with(text: str) -> tuple[str, str] | None:
             f"write {scheme}://connection@{userinfo or 'container'}/{path}, with the account in the connection",
         )
     if kind != "file" and not host:
-        return "it names no bucket", f"write {scheme}://connection@bucket/path"
+        return "it names no bucket", f"write {scheme}://connection@bucket/{path or 'path'}"
     if ".." in path.split("/") or OWN_FOLDER in path.split("/"):
         return f"a base path has no segment .. or {OWN_FOLDER}", "write the folder's own name"
     return None

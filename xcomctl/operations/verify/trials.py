@@ -139,4 +139,3 @@ def _topmost_missing(folder: Path) -> Path | None:
             break
         missing = each
     return missing
-
