@@ -14,11 +14,13 @@ from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 import pytest
 
 from tests.lab import s3
+from tests.lab.proxy import FaultProxy
 from xcomctl.backend.provider import OPTIONS
 from xcomctl.backend.reference import parse_base, place
 
@@ -36,6 +38,16 @@ import airflow.providers.common.io.xcom.backend
 before = set(sys.modules)
 from xcomctl.backend import XComBackend
 print("loaded", *sorted(set(sys.modules) - before))
+"""
+
+
+CONFIGURED = """
+try:
+    from airflow.sdk.execution_time.xcom import XCom
+except ImportError:
+    from airflow.models.xcom import XCom
+large, small = (str(XCom.serialize_value("x" * size, key="k")) for size in (1048574, 1048573))
+print(XCom.__name__, "file://" in large, "file://" in small)
 """
 
 
@@ -545,6 +557,47 @@ class TestNewHooks:
         assert hooks.run(code).value == [False, True]
 
 
+class TestRequests:
+    """What the store is asked, where each request is paid for."""
+
+    @pytest.fixture
+    def proxy(self, bucket: s3.Bucket) -> Iterator[FaultProxy]:
+        with FaultProxy(urlsplit(bucket.server.endpoint).port or 0) as between:
+            yield between
+
+    @staticmethod
+    def counted(hooks: Hooks, proxy: FaultProxy, code: str, settings: dict[str, str]) -> list[str]:
+        """The methods of the requests that some code makes, once its connections are open."""
+        before = len(proxy.requests)
+        done = hooks.run(code, **settings)
+        assert done.error is None, (done, proxy.requests)
+        return [seen.method for seen in proxy.requests[before:]]
+
+    def test_one_for_each_deed(self, hooks: Hooks, bucket: s3.Bucket, proxy: FaultProxy):
+        through = json.loads(connection(bucket))
+        through["extra"]["endpoint_url"] = proxy.endpoint
+        settings = on(bucket, AIRFLOW_CONN_COUNTED=json.dumps(through))
+        settings |= {f"{COMMON}PATH": f"s3://counted@{bucket.name}/xcom"}
+        hooks.run(f"XCom.serialize_value([0], {NAMES})", **settings)  # opens what a process opens once
+        stored: list[str] = []
+        made = {}
+        for name in ("XCom", "Stock"):
+            write = f"text({name}.serialize_value([1, 2], {NAMES}))"
+            made[name, "write"] = self.counted(hooks, proxy, write, settings)
+            stored.append(hooks.pushed("[1, 2]", **settings))
+            read = f"{name}.deserialize_value(row(column({stored[-1]!r})))"
+            made[name, "read"] = self.counted(hooks, proxy, read, settings)
+            purge = f"{name}.purge(row(json.loads({stored[-1]!r})))"
+            made[name, "purge"] = self.counted(hooks, proxy, purge, settings)
+        ours, theirs = ([made[name, deed] for deed in ("write", "read", "purge")] for name in ("XCom", "Stock"))
+        looked = ours[1][:-1]
+        assert (ours[0], ours[1][-1], ours[2]) == (["PUT"], "GET", ["DELETE"])
+        assert looked in ([], ["HEAD"]), "the client may ask for the size, to read what is large in parts"
+        assert len(theirs[0]) == 4 and all(len(mine) <= len(other) for mine, other in zip(ours, theirs, strict=True)), (
+            made
+        )
+
+
 class TestPlace:
     def test_it_is_airflows_class_and_more(self, hooks: Hooks):
         assert hooks.run("[XCom.__name__, issubclass(XCom, Stock)]").value == ["XComBackend", True]
@@ -567,6 +620,24 @@ class TestPlace:
         wrong = {f"{OURS}{name}": "?" for name in ("MISSING_OBJECT", "READ_PATHS", "PURGE_ERRORS")}
         wrong |= {f"{COMMON}PATH": "?", f"{COMMON}COMPRESSION": "?", f"{COMMON}THRESHOLD": "100"}
         assert hooks.pulled(hooks.pushed("'x'", **wrong), **wrong).value == "x"
+
+    def test_the_documented_configuration(self, tmp_path: Path):
+        """The first block of the page, with files for a bucket, in the airflow.cfg of a new process."""
+        page = (Path(__file__).parents[2] / "docs/backend.md").read_text("utf-8")
+        config = page.partition("```ini\n")[2].partition("```")[0]
+        config = config.replace("s3://my_connection@my-bucket", f"file://{tmp_path}")
+        (tmp_path / "airflow.cfg").write_text(config)
+        clean = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")}
+        told = subprocess.run(
+            [sys.executable, "-W", "ignore", "-c", CONFIGURED],
+            env={**clean, "AIRFLOW_HOME": str(tmp_path)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert told.stdout.splitlines()[-1:] == ["XComBackend True False"], told.stderr
+        (file,) = (tmp_path / "xcom").rglob("*.gz")
+        assert json.loads(gzip.decompress(file.read_bytes())) == "x" * 1048574
 
     @pytest.mark.parametrize("name", ["control_keys_inline", "read_respelled"])
     def test_a_switch_is_on_or_off(self, hooks: Hooks, name: str):
