@@ -16,7 +16,14 @@ import sys
 from types import SimpleNamespace
 from typing import Any
 
-OPTIONS = ("AIRFLOW__COMMON_IO", "AIRFLOW__XCOMCTL", "AIRFLOW_CONN", "AIRFLOW_VAR", "AWS_", "AIRFLOW__CORE__ENABLE_XCOM_PICKLING")
+OPTIONS = (
+    "AIRFLOW__COMMON_IO",
+    "AIRFLOW__XCOMCTL",
+    "AIRFLOW_CONN",
+    "AIRFLOW_VAR",
+    "AWS_",
+    "AIRFLOW__CORE__ENABLE_XCOM_PICKLING",
+)
 
 
 def main() -> None:
