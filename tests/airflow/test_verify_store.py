@@ -55,7 +55,7 @@ def test_a_bucket_that_works(bucket: s3.Bucket, tmp_path: Path, backend: str):
     assert (done.code, done.failed, done.only("unknown")) == (0, {}, {}), done.err
     assert "of type aws, from the environment" in done.checks["connection"]["detail"]
     assert "the connection's own (explicit)" in done.checks["credentials"]["detail"]
-    assert [done.statuses[name] for name in (*VERBS, "clock", "round-trip", "dataframe", "purge")] == ["ok"] * 9
+    assert [done.statuses[name] for name in (*VERBS, "clock", "reachable", "round-trip", "purge")] == ["ok"] * 9
     assert "in 2 runs" in done.checks["round-trip"]["detail"], "one with letters that only some Airflows allow"
     assert bucket.keys() == set() and home.tree() == set()
     assert bucket.server.secret not in done.out + done.err
@@ -145,6 +145,14 @@ def test_each_verb_is_tried_apart(bucket, proxy, tmp_path, rules, failed, skippe
     else:
         assert {done.statuses[name] for name in TRIED} == {"skipped"}, "no trial that could not be deleted"
         assert len(bucket.keys()) == 2 and "cannot delete" in done.failed["nothing-left"]
+
+
+def test_a_store_that_is_not_there_is_told_soon(bucket: s3.Bucket, tmp_path: Path):
+    settings = {"AIRFLOW_CONN_STORE": connection(bucket, "http://127.0.0.1:9")}
+    done = home_on(bucket, tmp_path).verify(settings=settings)
+    assert set(done.failed) == {"reachable"} and "nobody answers at 127.0.0.1:9" in done.failed["reachable"]
+    assert {done.checks[name]["detail"] for name in ("put", "head", "get", "list")} == {"needs reachable"}
+    assert sum(check["ms"] for check in done.checks.values() if check["id"] != "airflow") < 20_000
 
 
 def test_a_store_in_another_time(bucket: s3.Bucket, proxy: FaultProxy, tmp_path: Path):

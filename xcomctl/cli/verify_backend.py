@@ -78,7 +78,7 @@ def verify_backend(
     comparing: Comparing,
     display: Display,
     files: Annotated[
-        Optional[list[Path]], typer.Argument(metavar="[FILES]...", help="With --compare: fingerprints.")
+        Optional[list[Path]], typer.Argument(metavar="FILES", help="With --compare: fingerprints.")
     ] = None,
 ) -> ExitCode:
     """Check that XCom storage really works in this container, and is the same as in the others.

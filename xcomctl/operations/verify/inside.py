@@ -123,6 +123,14 @@ def credentials_of(scheme: str, filesystem: Any) -> str | None:
     return None
 
 
+def address_of(scheme: str, filesystem: Any) -> str | None:
+    """The URL that an open file system asks; None where it does not tell."""
+    if scheme == "s3":
+        filesystem.connect()
+        return str(filesystem.s3.meta.endpoint_url)
+    return str(filesystem._location) if scheme == "gs" else None
+
+
 def _openers() -> Any:
     return _io()._register_filesystems()
 

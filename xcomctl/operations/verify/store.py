@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import socket
 from contextlib import suppress
 from datetime import datetime, timezone
 from importlib.util import find_spec
 from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 from xcomctl import compat
 from xcomctl.errors import NoFolderError, StorageError
@@ -17,6 +20,8 @@ from xcomctl.operations.verify.trials import Trials, verbs_on
 
 CLOCK_SECONDS, CLOCK_LIMIT_SECONDS = 30, 600
 """An offset worth a look, and one that S3 soon refuses: beyond 15 minutes it answers RequestTimeTooSkewed."""
+
+CONNECT_SECONDS = 5.0
 
 PROBE = b'"xcomctl verify-backend"'
 LEAF = "scheduled__2026-01-01T00:00:00+00:00/probe"
@@ -109,6 +114,24 @@ def credentials(container: Container) -> Answer:
         return ok(f"the connection's own ({method})" if base.conn_id else method)
     place = AMBIENT.get(method, method)
     return ok(f"from {place}: {named} has none of its own" if base.conn_id else f"from {place}")
+
+
+def reachable(container: Container) -> Answer:
+    """Whether somebody listens at the store's address: quickly, where its client would try for minutes."""
+    base = container.required_base
+    url = inside.address_of(base.location.scheme, container.filesystem)
+    parts = urlsplit(url or "")
+    if url is None or parts.hostname is None:
+        return ok("by no network" if base.location.scheme == "file" else "its package does not tell the address")
+    if parts.scheme in getproxies() and not proxy_bypass(parts.hostname):
+        return ok(f"{parts.hostname}, through a proxy")
+    place = parts.hostname, parts.port or (443 if parts.scheme == "https" else 80)
+    try:
+        socket.create_connection(place, timeout=CONNECT_SECONDS).close()
+    except OSError as error:
+        why = error.strerror or str(error)
+        return fail(f"nobody answers at {place[0]}:{place[1]}: {why}", "check the endpoint, DNS and the network policy")
+    return ok(f"{place[0]}:{place[1]}")
 
 
 def clock(container: Container) -> Answer:
@@ -234,10 +257,11 @@ def probes(*, read_only: bool) -> tuple[Probe[Container], ...]:
         Probe("provider", provider, ("base-path",)),
         Probe("connection", connection, ("base-path",)),
         Probe("credentials", credentials, ("provider", "connection")),
-        Probe("put", put, ("credentials", "local-files")),
-        Probe("head", head, ("credentials", *probe)),
-        Probe("get", get, ("credentials", *probe)),
-        Probe("list", listing, ("credentials",)),
+        Probe("reachable", reachable, ("credentials",)),
+        Probe("put", put, ("reachable", "local-files")),
+        Probe("head", head, ("reachable", *probe)),
+        Probe("get", get, ("reachable", *probe)),
+        Probe("list", listing, ("reachable",)),
         Probe("clock", clock, ("list",)),
         Probe("delete", delete, ("put",)),
     )

@@ -107,8 +107,8 @@ class Trials:
             self._prune()
 
     def _found(self) -> set[str]:
-        if self.folder is None:
-            return set()
+        if self.folder is None or not self._written:
+            return set()  # the probe is the first of all: without it nothing was written
         with suppress(StorageError):  # no folder yet, or nobody may list: what is known by name goes all the same
             return {found.name for found in self.store.objects(self.prefix)}
         return set()
