@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
 from tests.airflow.test_verify_backend import FROM_BASE, IS_2, TRIED
 from tests.airflow.verifying import Home
 from tests.lab import gcs, s3
+from tests.lab.proxy import FaultProxy, HoldAfter, Rule
 
 pytestmark = pytest.mark.xdist_group("airflow")
 
@@ -114,13 +116,7 @@ def test_the_composer_guide_s_class_on_gcs(tmp_path: Path):
 
 def test_the_tutorial_s_class_on_s3_with_and_without_a_purge(ministack: s3.S3Server, tmp_path: Path):
     bucket = s3.bucket(ministack)
-    settings = {
-        "TEAM_BUCKET": bucket.name,
-        "AWS_ACCESS_KEY_ID": ministack.key,
-        "AWS_SECRET_ACCESS_KEY": ministack.secret,
-        "AWS_ENDPOINT_URL": ministack.endpoint,
-        "AWS_DEFAULT_REGION": ministack.region,
-    }
+    settings = surroundings(bucket)
     home = Home.at(tmp_path / "home", "team.S3XComBackend", path=None, threshold=None)
     home.module("team", TUTORIAL.replace("    PURGE", PURGE))
     done = home.verify("-q", "-o", "json", settings=settings)
@@ -131,6 +127,34 @@ def test_the_tutorial_s_class_on_s3_with_and_without_a_purge(ministack: s3.S3Ser
     assert set(done.failed) == {"dataframe"} and "DataFrame" in done.failed["dataframe"]
     assert done.statuses["round-trip"] == "ok"
     assert bucket.keys() == set(), "by the rule"
+
+
+def test_a_verification_that_is_killed_leaves_no_object_of_a_known_rule(ministack: s3.S3Server, tmp_path: Path):
+    """The class has written its object, and not yet said where, when the signal comes."""
+    bucket, hold = s3.bucket(ministack), HoldAfter()
+    home = Home.at(tmp_path / "home", "team.S3XComBackend", path=None, threshold=None)
+    home.module("team", TUTORIAL.replace("    PURGE", "").replace('("s3")', '("s3", endpoint_url=os.environ["PROXY"])'))
+    with FaultProxy(int(urlsplit(ministack.endpoint).port or 0)) as proxy:
+        proxy.rules = [Rule(hold, "PUT")]
+        settings = {**surroundings(bucket), "PROXY": proxy.endpoint}
+        process = home.start("--rule", f"s3=s3://{bucket.name}", **settings)
+        assert hold.reached.wait(120) and len(bucket.keys()) == 1
+        process.terminate()
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 143, err
+    assert bucket.keys() == set()
+
+
+def surroundings(bucket: s3.Bucket) -> dict[str, str]:
+    """What the class and any AWS client finds around it."""
+    server = bucket.server
+    return {
+        "TEAM_BUCKET": bucket.name,
+        "AWS_ACCESS_KEY_ID": server.key,
+        "AWS_SECRET_ACCESS_KEY": server.secret,
+        "AWS_ENDPOINT_URL": server.endpoint,
+        "AWS_DEFAULT_REGION": server.region,
+    }
 
 
 def test_a_rule_that_does_not_fit_is_a_failure_that_names_what_stays(tmp_path: Path):

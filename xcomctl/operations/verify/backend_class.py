@@ -32,7 +32,10 @@ def airflow(container: Container) -> Answer:
     """Whether Airflow starts, and which it is."""
     if not compat.airflow_installed():
         return fail("Airflow is not installed here", f"{sys.executable} is xcomctl's Python: install it beside Airflow")
-    import airflow as installed
+    try:
+        import airflow as installed
+    except Exception as error:  # of its configuration, of a plugin, of a package that does not fit
+        return fail(f"Airflow does not start: {why_unresolved(error)}", "run `airflow version` to see why")
 
     container.release = str(installed.__version__)
     container.version = _numbers(container.release)

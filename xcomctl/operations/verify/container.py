@@ -56,6 +56,11 @@ class Container:
         """Whether it is xcomctl's own class, or one made of it."""
         return any(k.__module__.startswith("xcomctl.backend") for k in self.backend.__mro__)
 
+    @property
+    def is_stock(self) -> bool:
+        """Whether it is Airflow's own class for object storage, or made of it, and not xcomctl's."""
+        return self.uses_object_storage and not self.is_ours
+
     @cached_property
     def has_purge(self) -> bool:
         """Whether the class, or one between it and Airflow's base, deletes objects itself."""

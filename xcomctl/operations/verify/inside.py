@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import socket
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -23,6 +24,9 @@ SOURCES = {
 }
 
 DATABASE_BACKEND = "MetastoreBackend"
+
+PORTS = {"postgresql": 5432, "mysql": 3306, "mariadb": 3306}
+CONNECT_SECONDS = 5.0
 
 ENDPOINTS = ("endpoint_url", "host", "account_url", "account_host")
 
@@ -156,6 +160,9 @@ def _has_database() -> bool:
         parsed = make_url(url)
         if parsed.get_backend_name() == "sqlite" and not Path(parsed.database or "").is_file():
             return False
+        if parsed.host:  # a driver would wait for minutes
+            port = parsed.port or PORTS.get(parsed.get_backend_name(), 0)
+            socket.create_connection((parsed.host, port), timeout=CONNECT_SECONDS).close()
         if settings.engine is None:
             settings.configure_orm()
         with settings.engine.connect() as opened:

@@ -64,11 +64,15 @@ def verbs_on(location: Location, filesystem: Any) -> Verbs:
 
 @dataclass(slots=True)
 class Trials:
-    """`folder` is the one, below `root`, that is this run's own, None where the class decides where objects are."""
+    """`folder` is the one, below `root`, that is this run's own; None where nobody knows where the class puts objects.
+
+    Once something `may_be_there`, the folder is looked through as well.
+    """
 
     store: Verbs
     root: Location
     folder: str | None
+    may_be_there: bool = False
     _written: set[str] = field(default_factory=set)
     _made_from: Path | None = None
 
@@ -83,6 +87,7 @@ class Trials:
     def note(self, name: str) -> str:
         """This object is one of ours."""
         self._written.add(name)
+        self.may_be_there = True
         return name
 
     def url(self, name: str) -> str:
@@ -103,12 +108,13 @@ class Trials:
         if names:
             self.store.discard(sorted(names))
         self._written.clear()
+        self.may_be_there = False
         if self.root.scheme == "file":
             self._prune()
 
     def _found(self) -> set[str]:
-        if self.folder is None or not self._written:
-            return set()  # the probe is the first of all: without it nothing was written
+        if self.folder is None or not self.may_be_there:
+            return set()
         with suppress(StorageError):  # no folder yet, or nobody may list: what is known by name goes all the same
             return {found.name for found in self.store.objects(self.prefix)}
         return set()

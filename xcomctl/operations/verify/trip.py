@@ -14,6 +14,7 @@ from uuid import uuid4
 
 from xcomctl import compat
 from xcomctl.backend.reference import OWN_FOLDER, Address, parse
+from xcomctl.backend.rules import Rule
 from xcomctl.errors import XcomctlError
 from xcomctl.operations.verify.backend_class import prefers
 from xcomctl.operations.verify.container import Container
@@ -65,7 +66,8 @@ def cleanup(container: Container) -> Answer:
         root = container.rule_root or container.rule.base()
         container.rule_root = root
         filesystem = compat.filesystem(root.protocol, root.location.scheme, root.conn_id, {})
-        container.trials = Trials(verbs_on(root.location, filesystem), root.location, None)
+        folder = _folder_of(container.rule, container)
+        container.trials = Trials(verbs_on(root.location, filesystem), root.location, folder)
         return ok(f"by the rule {container.rule.name}, objects are at {root.text}")
     if container.has_purge:
         return ok(f"{container.name} has a purge of its own")
@@ -194,6 +196,19 @@ def _run_ids(container: Container) -> list[str]:
     return [_in_folder(container, run_id) for run_id in run_ids]
 
 
+def _folder_of(rule: Rule, container: Container) -> str | None:
+    """The folder that the rule's objects of this run alone are in, as far as the names of a row tell it."""
+    known = rule.object
+    for name, value in _names(_in_folder(container, RUN_ID), "return_value").items():
+        known = known.replace(f"{{{name}}}", value)
+    folder, _, _ = known.partition("{")[0].rpartition("/")
+    return folder if container.token in folder else None
+
+
+def _names(run_id: str, key: str) -> dict[str, str]:
+    return {"dag_id": OWN_FOLDER, "run_id": run_id, "task_id": TASK_ID, "map_index": "-1", "key": key}
+
+
 def _in_folder(container: Container, run_id: str) -> str:
     own = container.folder.removeprefix(f"{OWN_FOLDER}/")
     return f"{own}/{run_id}" if container.uses_object_storage else f"{run_id}_{container.token}"
@@ -205,6 +220,8 @@ def _sent(
 ) -> Iterator[Sent]:
     """Let the class store a value, as the Airflow of this version would; note the object that it makes, or purge it."""
     run_id = run_id or _in_folder(container, RUN_ID)
+    if container.trials is not None:
+        container.trials.may_be_there = True
     row = _stored(container, value, key, run_id)
     text = _decoded(container, row)
     reference = text if isinstance(text, str) and not (isinstance(value, str) and text == value) else None
@@ -268,8 +285,7 @@ def _address_of(container: Container, text: str, run_id: str, key: str) -> Addre
         return address if address is not None and address.follows(container.required_base) else None
     if container.rule is None or container.rule_root is None:
         return None
-    names = {"dag_id": OWN_FOLDER, "run_id": run_id, "task_id": TASK_ID, "map_index": "-1", "key": key}
-    name = container.rule.object_of(text, names)
+    name = container.rule.object_of(text, _names(run_id, key))
     return parse(f"{container.rule_root.text.rstrip('/')}/{name}") if name is not None else None
 
 

@@ -60,7 +60,7 @@ def known_bad(container: Container, found: dict[str, str | None]) -> Iterator[tu
         yield f"common-io {found[COMMON_IO]} encodes inline values twice on Airflow 3 (apache/airflow#49159)", newer
     if airflow[:2] == (2, 11) and (1, 6, 1) <= common_io <= (1, 6, 2):
         yield f"common-io {found[COMMON_IO]} cannot be imported on Airflow 2.11 (apache/airflow#55803)", newer
-    if is_2 and common_io >= (1, 5, 4) and not container.is_ours and container.uses_object_storage:
+    if is_2 and common_io >= (1, 5, 4) and container.backend is not None and container.is_stock:
         yield (
             f"common-io {found[COMMON_IO]} on Airflow 2 gives a task the number 123 for the string '123'",
             "push such strings inside a list, or use xcomctl.backend.XComBackend",
@@ -84,4 +84,4 @@ def numbers(text: str | None) -> tuple[int, ...]:
     return tuple(map(int, found[0].split("."))) if found else ()
 
 
-PROBES: tuple[Probe[Container], ...] = (Probe("versions", versions, ("airflow", "backend-class")),)
+PROBES: tuple[Probe[Container], ...] = (Probe("versions", versions, ("airflow",)),)
