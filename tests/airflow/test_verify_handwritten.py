@@ -157,12 +157,22 @@ def surroundings(bucket: s3.Bucket) -> dict[str, str]:
     }
 
 
+OTHER = """
+[other]
+reference = "blob://{uuid}"
+root = "gs://team-xcoms"
+object = "{uuid}"
+"""
+
+
 def test_a_rule_that_does_not_fit_is_a_failure_that_names_what_stays(tmp_path: Path):
     home = Home.at(tmp_path / "home", "team.GCSXComBackend", path=None, threshold=None)
     home.module("team", COMPOSER)
+    (tmp_path / "rules.toml").write_text(OTHER)
     with gcs.GCSServer("team-xcoms") as server:
         settings = {"AIRFLOW_VAR_XCOM_BACKEND_DATA_GCS_NAME": "team-xcoms", "STORAGE_EMULATOR_HOST": server.endpoint}
-        done = home.verify("-q", "-o", "json", "--rule", "gcs=gs://team-xcoms", settings=settings)
+        of_file = ("--rule", "other", "--rules", str(tmp_path / "rules.toml"))
+        done = home.verify("-q", "-o", "json", *of_file, settings=settings)
         (left,) = server.names("team-xcoms")
     assert set(done.failed) == {"round-trip"}
     assert left in done.failed["round-trip"] and "correct --rule" in done.failed["round-trip"]

@@ -230,8 +230,8 @@ def _sent(
         _trials(container).note(address.location.name)
     elif reference is not None and not container.has_purge:
         raise XcomctlError(
-            f"{container.name} has stored a value as {reference}, and that object stays",
-            hint="the rule does not have this form: correct --rule, and delete the object by hand",
+            f"{container.name} has stored a value as {reference}, which the rule does not know",
+            hint="correct --rule; that object may have to be deleted by hand",
         )
     sent = Sent(row, key, run_id, reference is not None, address)
     try:
