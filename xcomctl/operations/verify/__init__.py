@@ -11,8 +11,8 @@ from contextlib import suppress
 from xcomctl.errors import StorageError
 from xcomctl.operations.verify import backend_class, options, store, trip, versions
 from xcomctl.operations.verify.container import Container
-from xcomctl.operations.verify.runner import run
-from xcomctl.operations.verify.terms import FIELDS, Check, Probe, Status
+from xcomctl.operations.verify.runner import Overdue, deadline, run
+from xcomctl.operations.verify.terms import CHECK_SECONDS, FIELDS, Check, Probe, Status
 
 
 def verify(container: Container) -> Iterator[Check]:
@@ -21,7 +21,7 @@ def verify(container: Container) -> Iterator[Check]:
         yield from run(probes(read_only=container.read_only), container, container.masked)
     finally:
         if container.trials is not None and not container.read_only:
-            with suppress(StorageError):  # the last check has said so
+            with suppress(StorageError, Overdue), deadline(CHECK_SECONDS):  # the last check has said so
                 container.trials.tidy()
 
 

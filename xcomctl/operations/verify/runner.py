@@ -48,7 +48,7 @@ def _hindrance(probe: Probe[Subject], settled: Mapping[str, Answer]) -> Answer |
 
 def _asked(probe: Probe[Subject], subject: Subject) -> Answer:
     try:
-        with compat._unheard(), _deadline(probe.seconds):
+        with compat._unheard(), deadline(probe.seconds):
             return probe.ask(subject)
     except Overdue:
         signal.setitimer(signal.ITIMER_REAL, 0)
@@ -68,7 +68,7 @@ def _line(text: str) -> str:
 
 
 @contextmanager
-def _deadline(seconds: float) -> Iterator[None]:
+def deadline(seconds: float) -> Iterator[None]:
     """Break the block off with `Overdue` when its time is up.
 
     By an alarm, not by a thread: a thread cannot be ended, and would still write its object after the tidying up.
