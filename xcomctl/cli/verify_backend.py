@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import sys
@@ -136,6 +137,7 @@ def _verified(trial: Trial, display: Display, said: Report) -> list[Check]:
 
     container = _container(trial, display)
     checks = []
+    gc.disable()  # Airflow makes objects by the million as it is imported, and no garbage: a tenth of the time is saved
     try:
         with said.progress() as watch:
             for check in verify(container):
@@ -143,6 +145,7 @@ def _verified(trial: Trial, display: Display, said: Report) -> list[Check]:
                 said.detail(f"{check.status.value} {check.id}: {check.detail}", ms=check.ms)
                 watch("checks", len(checks))
     finally:
+        gc.enable()
         report.hide(container.hidden)
     return checks
 
