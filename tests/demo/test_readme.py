@@ -81,5 +81,16 @@ def test_every_command_has_its_help_in_the_reference() -> None:
         subprocess.run(
             [str(cog), "--check", str(README.parent / "docs/reference.md")], check=True, env=dict(os.environ)
         )
-    for command in ("ls", "get", "gc", "demo", "completions"):
+    for command in (
+        "ls",
+        "get",
+        "gc",
+        "restore",
+        "migrate",
+        "preflight",
+        "rm",
+        "verify-backend",
+        "demo",
+        "completions",
+    ):
         assert f"## xcomctl {command}\n" in reference

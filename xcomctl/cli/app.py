@@ -8,7 +8,7 @@ from typing import Any
 import typer
 
 from xcomctl import __version__
-from xcomctl.cli import completions, demo, gc, get, ls, migrate, preflight, restore, rm
+from xcomctl.cli import completions, demo, gc, get, ls, migrate, preflight, restore, rm, verify_backend
 
 app = typer.Typer(
     name="xcomctl",
@@ -43,6 +43,7 @@ for command in (
     migrate.migrate,
     preflight.preflight,
     rm.rm,
+    verify_backend.verify_backend,
     completions.completions,
     demo.demo,
 ):

@@ -30,7 +30,7 @@ def opened(place: Place, said: Report, *, databases: int | None = None, control:
     urls = _whole(place.db or ())
     if databases and len(urls) > databases:
         raise UsageError("this command reads one database", hint="give --db once")
-    _hush(said)
+    hush(said)
     report.hide([*_secret_options(place.storage_option or ()), *_PASSWORD.findall(place.base_path or "")])
     from xcomctl import settings
     from xcomctl.operations.deployment import open_deployment
@@ -79,7 +79,7 @@ def _whole(words: Sequence[str]) -> list[str]:
     return urls
 
 
-def _hush(said: Report) -> None:
+def hush(said: Report) -> None:
     """Keep libraries off stderr, where errors are one line: gcsfs logs a traceback for every refusal."""
     if said.display.debug:
         return

@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 from pathlib import Path
 from threading import Lock
-from typing import BinaryIO, Protocol
+from typing import Any, BinaryIO, Protocol
 
 from xcomctl import compat
 from xcomctl.backend.reference import Address, Location
@@ -85,7 +85,11 @@ def open_store(address: Address, options: StorageOptions) -> Store:
         from xcomctl.backend.storage.local import LocalStore
 
         return LocalStore()
-    filesystem = compat.filesystem(address.protocol, location.scheme, address.conn_id, options)
+    return store_on(location, compat.filesystem(address.protocol, location.scheme, address.conn_id, options))
+
+
+def store_on(location: Location, filesystem: Any) -> Store:
+    """The store of a location, through an fsspec file system that is open already."""
     if location.scheme == "file":
         from xcomctl.backend.storage.local import LocalStore
 
@@ -145,4 +149,4 @@ def _require_folder(base: Location) -> None:
         )
 
 
-__all__ = ["StorageError", "Store", "Stores", "open_store"]
+__all__ = ["StorageError", "Store", "Stores", "open_store", "store_on"]

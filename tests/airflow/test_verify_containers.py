@@ -1,0 +1,102 @@
+"""One container waits for what is not there yet; several are told apart; and it all costs little time."""
+
+from __future__ import annotations
+
+import json
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.airflow.test_verify_backend import FROM_BASE
+from tests.airflow.verifying import STOCK, Home
+from tests.cli.test_docs_verify import COMMANDS
+
+pytestmark = pytest.mark.xdist_group("airflow")
+
+TEAM = f"from {FROM_BASE} import BaseXCom\n\nclass Backend(BaseXCom):\n    pass\n"
+
+IMPORTED = "from airflow.providers.common.io.xcom.backend import XComObjectStorageBackend"
+
+
+def test_it_waits_until_the_class_is_there(tmp_path: Path):
+    """git-sync brings the file a while after the container has started; a failed import is not tried twice."""
+    home = Home.at(tmp_path / "home", "team.Backend")
+    process = home.start("--wait", "90s", "--read-only", "-o", "json")
+    first = process.stderr.readline()
+    assert first.startswith("not yet: backend-class: Airflow cannot import team.Backend")
+    home.module("team", TEAM)
+    out, err = process.communicate(timeout=90)
+    assert process.returncode == 0, out + err
+    assert {c["id"]: c["status"] for c in json.loads(out)}["backend-class"] == "ok", "only the last attempt is printed"
+
+
+def test_it_does_not_wait_longer_than_it_is_told(tmp_path: Path):
+    done = Home.at(tmp_path / "home", "team.Backend").verify("--wait", "1s")
+    assert (done.code, set(done.failed)) == (1, {"backend-class"})
+
+
+def test_fingerprints_tell_containers_apart_without_a_secret(tmp_path: Path):
+    secret = "do-not-show-this"
+    extra = {"aws_session_token": secret, "endpoint_url": "http://minio:9000"}
+    conn = {"conn_type": "aws", "login": "AKIAEXAMPLE", "password": secret, "extra": extra}
+    settings = {"AIRFLOW_CONN_STORE": json.dumps(conn)}
+    scheduler = Home.at(tmp_path / "scheduler", path="s3://store@bucket/xcom", compression="gzip")
+    worker = Home.at(tmp_path / "worker", path="s3://store@bucket/xcoms", threshold="1000")
+    broken = Home.at(tmp_path / "broken", "absent.Backend", path="s3://store@bucket/xcom", compression="gzip")
+    files = []
+    for home in (scheduler, worker, broken):
+        done = home.verify("--fingerprint", settings=settings)
+        assert done.code == 0 and secret not in done.out + done.err and "AKIAEXAMPLE" not in done.out
+        files.append(home.folder / "taken.json")
+        files[-1].write_text(done.out)
+    taken = json.loads(files[0].read_text())
+    assert taken["connection"] == {
+        "id": "store",
+        "type": "aws",
+        "endpoint": "minio:9000",
+        "source": "from the environment",
+        "error": None,
+    }
+    assert taken["options"]["common.io.xcom_objectstorage_compression"] == {
+        "value": "gzip",
+        "source": str(scheduler.folder / "airflow.cfg"),
+    }
+    assert taken["class"]["name"] == "xcomctl.backend.xcom.XComBackend" and len(taken["class"]["sha256"]) == 64
+    assert "No module named 'absent'" in json.loads(files[2].read_text())["class"]["error"]
+
+    same = scheduler.verify("--compare", str(files[0]), str(files[0]))
+    assert (same.code, set(same.statuses.values())) == (0, {"ok"})
+    apart = scheduler.verify("--compare", str(files[0]), str(files[1]))
+    assert (apart.code, set(apart.failed)) == (1, {"base-path", "threshold", "compression"})
+    assert "s3://store@bucket/xcoms" in apart.failed["base-path"] and str(files[1]) in apart.failed["base-path"]
+    assert set(scheduler.verify("--compare", str(files[0]), str(files[2])).failed) >= {"backend-class"}
+
+
+def test_it_takes_no_more_than_half_again_the_time_of_importing_airflow_s_own_class(tmp_path: Path):
+    """Of the processor, since the clock on the wall tells what else the machine does; the best of some of each."""
+    home = Home.at(tmp_path / "home", STOCK)
+    (home.folder / "xcom").mkdir()
+    own, theirs = [], []
+    for _ in range(2):
+        theirs.append(cost(home, "-c", IMPORTED))
+        own.append(cost(home, "-m", "xcomctl", "verify-backend", "-q"))
+    assert min(own) <= 1.5 * min(theirs), (own, theirs)
+
+
+def cost(home: Home, *words: str) -> float:
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run([sys.executable, *words], env=home.environment({}), capture_output=True, check=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_the_commands_of_the_documented_snippets_are_silent_where_all_is_well(tmp_path: Path, words: tuple[str, ...]):
+    home = Home.at(tmp_path / "home")
+    (home.folder / "xcom").mkdir()
+    done = home.verify(*words[2:])
+    assert words[:2] == ("xcomctl", "verify-backend")
+    assert (done.code, done.out, done.err) == (0, "", "")

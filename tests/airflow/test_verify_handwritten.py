@@ -1,0 +1,178 @@
+"""Classes as teams write them: what does not apply to them is skipped, and what they write is found and deleted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from tests.airflow.test_verify_backend import FROM_BASE, IS_2, TRIED
+from tests.airflow.verifying import Home
+from tests.lab import gcs, s3
+from tests.lab.proxy import FaultProxy, HoldAfter, Rule
+
+pytestmark = pytest.mark.xdist_group("airflow")
+
+VARIABLE = "airflow.models" if IS_2 else "airflow.sdk"
+
+COMPOSER = f'''
+"""The Cloud Composer guide's: gcs://, with the bucket in an Airflow Variable."""
+import json
+import uuid
+
+import gcsfs
+from {FROM_BASE} import BaseXCom
+
+class GCSXComBackend(BaseXCom):
+    PREFIX = "gcs://"
+
+    @staticmethod
+    def _path(name):
+        from {VARIABLE} import Variable
+        return Variable.get("XCOM_BACKEND_DATA_GCS_NAME") + "/" + name
+
+    @staticmethod
+    def serialize_value(value, *, key=None, task_id=None, dag_id=None, run_id=None, map_index=None):
+        name = f"{{run_id}}/{{task_id}}/{{uuid.uuid4()}}.json"
+        gcsfs.GCSFileSystem().pipe_file(GCSXComBackend._path(name), json.dumps(value).encode())
+        return BaseXCom.serialize_value(GCSXComBackend.PREFIX + name)
+
+    @staticmethod
+    def deserialize_value(result):
+        stored = BaseXCom.deserialize_value(result)
+        if isinstance(stored, str) and stored.startswith(GCSXComBackend.PREFIX):
+            name = stored.removeprefix(GCSXComBackend.PREFIX)
+            return json.loads(gcsfs.GCSFileSystem().cat_file(GCSXComBackend._path(name)))
+        return stored
+'''
+
+TUTORIAL = f'''
+"""The Astronomer tutorial's: xcom_s3://, with the bucket in the class; this team has added a purge."""
+import json
+import os
+import uuid
+
+import botocore.session
+from {FROM_BASE} import BaseXCom
+
+class S3XComBackend(BaseXCom):
+    PREFIX = "xcom_s3://"
+    BUCKET = os.environ["TEAM_BUCKET"]
+
+    @staticmethod
+    def _client():
+        return botocore.session.Session().create_client("s3")
+
+    @staticmethod
+    def serialize_value(value, *, key=None, task_id=None, dag_id=None, run_id=None, map_index=None):
+        name = f"{{run_id}}/{{task_id}}/data_{{uuid.uuid4()}}.json"
+        body = json.dumps(value, default=lambda frame: frame.to_dict("list")).encode()
+        S3XComBackend._client().put_object(Bucket=S3XComBackend.BUCKET, Key=name, Body=body)
+        return BaseXCom.serialize_value(S3XComBackend.PREFIX + name)
+
+    @staticmethod
+    def deserialize_value(result):
+        stored = BaseXCom.deserialize_value(result)
+        if isinstance(stored, str) and stored.startswith(S3XComBackend.PREFIX):
+            name = stored.removeprefix(S3XComBackend.PREFIX)
+            return json.load(S3XComBackend._client().get_object(Bucket=S3XComBackend.BUCKET, Key=name)["Body"])
+        return stored
+
+    PURGE
+'''
+
+PURGE = """
+    @staticmethod
+    def purge(xcom, session=None):
+        name = xcom.value.removeprefix(S3XComBackend.PREFIX)
+        S3XComBackend._client().delete_object(Bucket=S3XComBackend.BUCKET, Key=name)
+"""
+
+
+def test_the_composer_guide_s_class_on_gcs(tmp_path: Path):
+    home = Home.at(tmp_path / "home", "team.GCSXComBackend", path=None, threshold=None)
+    home.module("team", COMPOSER)
+    with gcs.GCSServer("team-xcoms") as server:
+        settings = {"AIRFLOW_VAR_XCOM_BACKEND_DATA_GCS_NAME": "team-xcoms", "STORAGE_EMULATOR_HOST": server.endpoint}
+        done = home.verify(settings=settings)
+        assert (done.code, done.failed) == (0, {}), "a trial would stay, so none is made"
+        assert "--rule NAME" in done.only("unknown")["cleanup"]
+        assert {done.checks[name]["detail"] for name in TRIED} == {"needs cleanup"}
+        for name in ("threshold", "compression", "base-path", "put", "clock"):
+            assert done.checks[name]["detail"] == "team.GCSXComBackend does not read [common.io]"
+        assert server.names("team-xcoms") == set()
+
+        done = home.verify("-q", "-o", "json", "--rule", "gcs-variable", settings=settings)
+        assert (done.code, done.out) == (0, ""), done.out
+        assert server.names("team-xcoms") == set()
+        done = home.verify("--rule", "gcs-variable", settings=settings)
+        assert "an object" in done.checks["round-trip"]["detail"]
+        assert "has no purge" in done.only("warn")["purge"] and "xcomctl gc" in done.only("warn")["purge"]
+        assert done.statuses["lost-object"] == "ok" and done.statuses["threshold-edge"] == "skipped"
+        assert set(done.failed) == {"dataframe"}, "this class really cannot"
+        assert server.names("team-xcoms") == set()
+
+
+def test_the_tutorial_s_class_on_s3_with_and_without_a_purge(ministack: s3.S3Server, tmp_path: Path):
+    bucket = s3.bucket(ministack)
+    settings = surroundings(bucket)
+    home = Home.at(tmp_path / "home", "team.S3XComBackend", path=None, threshold=None)
+    home.module("team", TUTORIAL.replace("    PURGE", PURGE))
+    done = home.verify("-q", "-o", "json", settings=settings)
+    assert (done.code, done.out) == (0, ""), done.out
+    assert bucket.keys() == set(), "by its own purge"
+    home.module("team", TUTORIAL.replace("    PURGE", ""))
+    done = home.verify("--rule", f"s3=s3://{bucket.name}", settings=settings)
+    assert set(done.failed) == {"dataframe"} and "DataFrame" in done.failed["dataframe"]
+    assert done.statuses["round-trip"] == "ok"
+    assert bucket.keys() == set(), "by the rule"
+
+
+def test_a_verification_that_is_killed_leaves_no_object_of_a_known_rule(ministack: s3.S3Server, tmp_path: Path):
+    """The class has written its object, and not yet said where, when the signal comes."""
+    bucket, hold = s3.bucket(ministack), HoldAfter()
+    home = Home.at(tmp_path / "home", "team.S3XComBackend", path=None, threshold=None)
+    home.module("team", TUTORIAL.replace("    PURGE", "").replace('("s3")', '("s3", endpoint_url=os.environ["PROXY"])'))
+    with FaultProxy(int(urlsplit(ministack.endpoint).port or 0)) as proxy:
+        proxy.rules = [Rule(hold, "PUT")]
+        settings = {**surroundings(bucket), "PROXY": proxy.endpoint}
+        process = home.start("--rule", f"s3=s3://{bucket.name}", **settings)
+        assert hold.reached.wait(120) and len(bucket.keys()) == 1
+        process.terminate()
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 143, err
+    assert bucket.keys() == set()
+
+
+def surroundings(bucket: s3.Bucket) -> dict[str, str]:
+    """What the class and any AWS client finds around it."""
+    server = bucket.server
+    return {
+        "TEAM_BUCKET": bucket.name,
+        "AWS_ACCESS_KEY_ID": server.key,
+        "AWS_SECRET_ACCESS_KEY": server.secret,
+        "AWS_ENDPOINT_URL": server.endpoint,
+        "AWS_DEFAULT_REGION": server.region,
+    }
+
+
+OTHER = """
+[other]
+reference = "blob://{uuid}"
+root = "gs://team-xcoms"
+object = "{uuid}"
+"""
+
+
+def test_a_rule_that_does_not_fit_is_a_failure_that_names_what_stays(tmp_path: Path):
+    home = Home.at(tmp_path / "home", "team.GCSXComBackend", path=None, threshold=None)
+    home.module("team", COMPOSER)
+    (tmp_path / "rules.toml").write_text(OTHER)
+    with gcs.GCSServer("team-xcoms") as server:
+        settings = {"AIRFLOW_VAR_XCOM_BACKEND_DATA_GCS_NAME": "team-xcoms", "STORAGE_EMULATOR_HOST": server.endpoint}
+        of_file = ("--rule", "other", "--rules", str(tmp_path / "rules.toml"))
+        done = home.verify("-q", "-o", "json", *of_file, settings=settings)
+        (left,) = server.names("team-xcoms")
+    assert set(done.failed) == {"round-trip"}
+    assert left in done.failed["round-trip"] and "correct --rule" in done.failed["round-trip"]

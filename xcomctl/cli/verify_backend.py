@@ -1,0 +1,221 @@
+"""`xcomctl verify-backend`: is XCom storage really working in this container, and the same as in the others?"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Optional
+
+import typer
+
+from xcomctl.cli import render, report, signals
+from xcomctl.cli.opening import hush
+from xcomctl.cli.options import Display, Output, duration, flag, takes
+from xcomctl.cli.report import Report
+from xcomctl.errors import ExitCode, UsageError, XcomctlError
+
+if TYPE_CHECKING:
+    from xcomctl.operations.verify import Check, Container
+
+_UNTIL = "_XCOMCTL_WAIT_UNTIL"
+"""What one attempt tells the next: until when, by the clock that all processes of a machine share."""
+
+PAUSE_SECONDS = 2.0
+
+_CONTAINERS = "Comparing containers"
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What is tried, and for how long."""
+
+    read_only: Annotated[bool, flag("--read-only", help="Write nothing: what writes is skipped.")] = False
+    wait: Annotated[
+        Optional[str], flag("--wait", metavar="AGE", help="Try again until nothing fails, for at most 60s, 5m.")
+    ] = None
+    rule: Annotated[
+        Optional[str],
+        flag(
+            "--rule",
+            metavar="NAME[=URL]",
+            help="Where a hand-written class has its objects: s3, gcs, minio, gcs-variable…, as for migrate.",
+        ),
+    ] = None
+    rules: Annotated[Optional[Path], flag("--rules", metavar="FILE", help="Rules of your own, in TOML.")] = None
+
+    @property
+    def waits_until(self) -> float | None:
+        """When to stop trying, by the monotonic clock; as an earlier attempt has said, if this is not the first."""
+        inherited = os.environ.pop(_UNTIL, None)
+        if self.wait is None:
+            return None
+        own = time.monotonic() + duration(self.wait, "--wait").total_seconds()
+        return min(own, float(inherited)) if inherited else own
+
+
+@dataclass(frozen=True)
+class Comparing:
+    """What tells containers apart."""
+
+    fingerprint: Annotated[
+        bool,
+        flag("--fingerprint", panel=_CONTAINERS, help="Check nothing; print what this container is made of, as JSON."),
+    ] = False
+    compare: Annotated[
+        bool, flag("--compare", panel=_CONTAINERS, help="Tell the fingerprints in FILES apart, field by field.")
+    ] = False
+
+
+@takes(Trial, Comparing, Display)
+def verify_backend(
+    trial: Trial,
+    comparing: Comparing,
+    display: Display,
+    files: Annotated[
+        Optional[list[Path]], typer.Argument(metavar="FILES", help="With --compare: fingerprints.")
+    ] = None,
+) -> ExitCode:
+    """Check that XCom storage really works in this container, and is the same as in the others.
+
+    Named checks, each ok, warn, fail, skipped or unknown: what Airflow is told and by whom, the class that it really
+    resolves, the store with each of its verbs, and values that go out through that class, come back and are purged.
+    Nothing is left behind. Exits 1 if a check failed, and 0 otherwise: fit for a health check, an init container and a
+    probe. With -q only failures are printed, and no DataFrame is tried, since pandas takes as long to load as all else.
+
+    Examples:
+
+      xcomctl verify-backend
+
+      xcomctl verify-backend -q --wait 60s
+
+      xcomctl verify-backend --fingerprint > worker.json
+
+      xcomctl verify-backend --compare scheduler.json worker.json api-server.json
+    """
+    said = report.start(display)
+    _require_sense(trial, comparing, files or ())
+    until = trial.waits_until
+    hush(said)
+    try:
+        with signals.heeded():
+            if comparing.fingerprint:
+                return _print_fingerprint(display)
+            checks = _compared(files or ()) if comparing.compare else _verified(trial, display, said)
+            if until is not None and _failed(checks):
+                _try_again(until, checks, said)
+        _tell(checks, display, said)
+    except (UsageError, BrokenPipeError):
+        raise
+    except (XcomctlError, OSError) as error:
+        said.error(error)
+        return ExitCode.NO
+    return ExitCode.NO if _failed(checks) else ExitCode.OK
+
+
+def _require_sense(trial: Trial, comparing: Comparing, files: Sequence[Path]) -> None:
+    if comparing.compare and len(files) < 2:
+        raise UsageError("--compare needs two fingerprints or more", hint="--compare scheduler.json worker.json")
+    if files and not comparing.compare:
+        raise UsageError(f"there is nothing to do with {files[0]}", hint="say --compare to tell fingerprints apart")
+    if comparing.compare and comparing.fingerprint:
+        raise UsageError("--fingerprint and --compare are two things to do", hint="say one of them")
+    if trial.wait is not None and (comparing.compare or comparing.fingerprint):
+        raise UsageError("--wait goes with the checks of this container", hint="leave it out")
+    if trial.wait is not None:
+        duration(trial.wait, "--wait")
+
+
+def _verified(trial: Trial, display: Display, said: Report) -> list[Check]:
+    from xcomctl.operations.verify import verify
+
+    container = _container(trial, display)
+    checks = []
+    gc.disable()  # Airflow makes objects by the million as it is imported, and no garbage: a tenth of the time is saved
+    try:
+        with said.progress() as watch:
+            for check in verify(container):
+                checks.append(check)
+                said.detail(f"{check.status.value} {check.id}: {check.detail}", ms=check.ms)
+                watch("checks", len(checks))
+    finally:
+        gc.enable()
+        report.hide(container.hidden)
+    return checks
+
+
+def _container(trial: Trial, display: Display) -> Container:
+    """This container, with the rule that finds a hand-written class's objects. Raises `UsageError` for a wrong one."""
+    from xcomctl.operations.verify import Container
+
+    container = Container(read_only=trial.read_only, in_haste=display.quiet)
+    if trial.rule is None:
+        return container
+    from xcomctl.backend.reference import parse_base
+    from xcomctl.backend.rules import rules
+
+    known = rules(trial.rules)
+    name, equals, url = trial.rule.partition("=")
+    if name not in known:
+        raise UsageError(f"--rule: there is no rule {name!r}", hint=f"one of {', '.join(known)}")
+    container.rule, container.rule_root = known[name], parse_base(url)
+    if equals and container.rule_root is None:
+        raise UsageError(f"--rule {name}: {url!r} is no URL of object storage", hint="write s3://connection@bucket")
+    return container
+
+
+def _compared(files: Sequence[Path]) -> list[Check]:
+    from xcomctl.operations.verify.compare import compare
+
+    return list(compare({str(file): _read(file) for file in files}))
+
+
+def _read(file: Path) -> Any:
+    try:
+        return json.loads(file.read_text("utf-8"))
+    except OSError as error:
+        raise UsageError(f"cannot read {file}: {error.strerror}", hint="check --compare") from error
+    except ValueError as error:
+        raise UsageError(f"{file} is no JSON: {error}", hint="--fingerprint writes it") from error
+
+
+def _print_fingerprint(display: Display) -> ExitCode:
+    from xcomctl.operations.verify.fingerprint import fingerprint
+
+    render.document(fingerprint(), display.output)
+    return ExitCode.OK
+
+
+def _try_again(until: float, checks: Sequence[Check], said: Report) -> None:
+    """Become a new process, if there is time left: this one never imports anew what once failed to be imported."""
+    left = until - time.monotonic()
+    if left <= 0:
+        return
+    first = _failed(checks)[0]
+    said.note(f"not yet: {first.id}: {first.detail}; trying for another {left:.0f} s")
+    time.sleep(min(PAUSE_SECONDS, left))
+    sys.stdout.flush()
+    os.environ[_UNTIL] = repr(until)
+    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606
+
+
+def _tell(checks: Sequence[Check], display: Display, said: Report) -> None:
+    from xcomctl.operations.verify import FIELDS
+
+    shown = _failed(checks) if display.quiet else checks
+    if shown or (display.output is not Output.AUTO and not display.quiet):
+        render.records((asdict(check) for check in shown), FIELDS, display.output, display.color)
+    counts = Counter(check.status.value for check in checks)
+    said.note(f"{len(checks)} checks: {', '.join(f'{count} {status}' for status, count in counts.items())}", **counts)
+
+
+def _failed(checks: Sequence[Check]) -> list[Check]:
+    from xcomctl.operations.verify import Status
+
+    return [check for check in checks if check.status is Status.FAIL]

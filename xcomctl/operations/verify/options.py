@@ -1,0 +1,195 @@
+"""The checks of what this container is told: near-miss names, and each option's value and where it comes from."""
+
+from __future__ import annotations
+
+from xcomctl import compat
+from xcomctl.backend.reference import CANONICAL_SCHEMES, OWN_FOLDER, parse_base
+from xcomctl.operations.verify import sources
+from xcomctl.operations.verify.container import Container
+from xcomctl.operations.verify.sources import DEFAULT, Name
+from xcomctl.operations.verify.terms import Answer, Probe, fail, ok, skipped, warn
+
+CODECS = {"gz": "gzip", "zst": "zstd", "zstandard": "zstd", "bzip2": "bz2", "bzip": "bz2", "sz": "snappy"}
+"""What people call a codec, and what fsspec does; `gz` is the example of common-io's own documentation."""
+
+PACKAGES = {"zstd": "zstandard", "lz4": "lz4", "snappy": "python-snappy"}
+"""What a codec needs that Python has not."""
+
+
+def near_misses(container: Container) -> Answer:
+    """Names that Airflow passes over. One that is meant to set what nothing else sets is why it has no effect."""
+    found = sources.near_misses()
+    if not found:
+        return ok("nothing looks like an option that Airflow would pass over")
+    idle = [miss for miss in found if sources.source_of(miss.meant) == DEFAULT]
+    worst = (idle or found)[0]
+    detail = f"nobody reads {', '.join(miss.found for miss in found)}"
+    hint = f"write {sources.variable_of(worst.meant)}, or [{worst.meant[0]}] {worst.meant[1]} in airflow.cfg"
+    if idle:
+        return fail(f"{detail}: {_option(worst.meant)} is at its default", hint)
+    return warn(f"{detail}: what counts is set elsewhere", f"remove it, or {hint}")
+
+
+def backend_option(container: Container) -> Answer:
+    """Which class is asked for, and where."""
+    value = compat.airflow_option(*sources.BACKEND)
+    source = sources.source_of(sources.BACKEND)
+    if not value or source == DEFAULT:
+        hint = f"set {sources.variable_of(sources.BACKEND)}=xcomctl.backend.XComBackend"
+        return fail("[core] xcom_backend is not set: every value stays in the database", hint)
+    return ok(_said(sources.BACKEND, value))
+
+
+def threshold(container: Container) -> Answer:
+    """From which size on values are objects: -1, the default, means never."""
+    if not container.uses_object_storage:
+        return _not_read(container)
+    text = compat.airflow_option(*sources.THRESHOLD) or "-1"
+    said = _said(sources.THRESHOLD, text)
+    hint = f"set {sources.variable_of(sources.THRESHOLD)} to a number of bytes, such as 1048576"
+    try:
+        container.threshold = int(text)
+    except ValueError:
+        return fail(f"{said}, which is no number", hint)
+    if container.threshold < 0:
+        return fail(f"{said}: no value will ever be external", hint)
+    if container.threshold == 0 and (3, 0) <= container.version < (3, 4) and not container.is_ours:
+        return warn(
+            f"{said}: Airflow {container.release} reads what its branches skip from the row itself, and this class"
+            " moves it out (apache/airflow#50491)",
+            "set a threshold of 1024 or more, or use xcomctl.backend.XComBackend",
+        )
+    return ok(f"{said}: values of {container.threshold} bytes of JSON and more are objects")
+
+
+def compression(container: Container) -> Answer:
+    """Whether the codec is one that fsspec knows here, by its name and by its ending."""
+    if not container.uses_object_storage:
+        return _not_read(container)
+    text = compat.airflow_option(*sources.COMPRESSION)
+    if not text:
+        return ok("objects are not compressed")
+    said = _said(sources.COMPRESSION, text)
+    container.compression = text
+    if container.is_ours:
+        return _ours(said, text)
+    if text == "snappy":
+        return fail(
+            f"{said}: fsspec gives snappy no ending, so this class never writes an object (apache/airflow#54182)",
+            "use gzip or zstd, or xcomctl.backend.XComBackend",
+        )
+    from fsspec.utils import compressions
+
+    if text in compressions.values():
+        return ok(said)
+    if text in PACKAGES:
+        return fail(f"{said}, which is not installed here", f"pip install {PACKAGES[text]}")
+    meant = CODECS.get(text.lower(), text.lower())
+    hint = f"did you mean {meant}?" if meant in {*compressions.values(), *PACKAGES} and meant != text else None
+    return fail(f"{said}, which fsspec does not know", hint or f"there are {', '.join(sorted(compressions.values()))}")
+
+
+def _ours(said: str, codec: str) -> Answer:
+    """xcomctl's own class compresses itself: whether it can is tried."""
+    from xcomctl.backend import payload
+
+    if codec not in payload.SUFFIX_OF:
+        meant = CODECS.get(codec.lower())
+        hint = f"did you mean {meant}?" if meant else f"there are {', '.join(payload.SUFFIX_OF)}"
+        return fail(f"{said}, which is no compression that objects can have", hint)
+    payload.compress(b"{}", codec)
+    return ok(said)
+
+
+def base_path(container: Container) -> Answer:
+    """Whether the base path is a URL that Airflow reads as it is meant."""
+    if not container.uses_object_storage:
+        return _not_read(container)
+    text = compat.airflow_option(*sources.BASE_PATH)
+    if not text:
+        return fail(
+            "[common.io] xcom_objectstorage_path is empty",
+            f"set {sources.variable_of(sources.BASE_PATH)}=s3://connection@bucket/xcom",
+        )
+    said = _said(sources.BASE_PATH, container.masked(text))
+    wrong = wrong_with(text)
+    if wrong is not None:
+        return fail(f"{said}: {wrong[0]}", wrong[1])
+    container.base = parse_base(text)
+    return ok(said)
+
+
+def state_store(container: Container) -> Answer:
+    """Whether the state stores' objects lie apart from the XComs'."""
+    text = compat.airflow_option(*sources.STATE_STORE)
+    if not text:
+        return ok("there is no state store in object storage")
+    said, other = _said(sources.STATE_STORE, container.masked(text)), parse_base(text)
+    here = container.required_base.location
+    if other is not None and (other.location == here or other.location.holds(here) or here.holds(other.location)):
+        return fail(
+            f"{said} and the XComs' base path overlap: whoever collects XComs takes state for garbage",
+            f"give each a folder of its own: {container.required_base.text} and another beside it",
+        )
+    return ok(said)
+
+
+def wrong_with(text: str) -> tuple[str, str] | None:
+    """What is wrong with a base path, and what to do."""
+    scheme, colon, rest = text.partition("://")
+    if not colon:
+        right = f"file://{text}" if text.startswith("/") else "s3://connection@bucket/path, or file:///folder"
+        return "it has no scheme, so Airflow never follows its own references", f"write {right}"
+    authority, _, path = rest.partition("/")
+    kind = CANONICAL_SCHEMES.get(scheme.lower())
+    if kind is None:
+        return f"Airflow's providers know no {scheme}://", f"known are {', '.join(CANONICAL_SCHEMES)}"
+    userinfo, _, host = authority.rpartition("@")
+    if ":" in userinfo:
+        return (
+            "it holds credentials, which every reference would repeat",
+            "name an Airflow connection: s3://connection@bucket",
+        )
+    if kind == "file" and host:
+        return f"Airflow takes {host} for a host, not for a folder", f"three slashes: file:///{host}/{path}"
+    if kind == "file" and not path.strip("/"):
+        return "it is the root of the file system", "write file:///folder"
+    if kind == "abfs" and "." in host:
+        return (
+            f"Airflow takes {userinfo or 'what stands before @'} for a connection, and {host} for a container",
+            f"write {scheme}://connection@{userinfo or 'container'}/{path}, with the account in the connection",
+        )
+    if kind != "file" and not host:
+        return "it names no bucket", f"write {scheme}://connection@bucket/{path or 'path'}"
+    if ".." in path.split("/") or OWN_FOLDER in path.split("/"):
+        return f"a base path has no segment .. or {OWN_FOLDER}", "write the folder's own name"
+    return None
+
+
+def _not_read(container: Container) -> Answer:
+    return skipped(f"{container.name} does not read [common.io]")
+
+
+def _option(option: Name) -> str:
+    return f"[{option[0]}] {option[1]}"
+
+
+def _said(option: Name, value: str) -> str:
+    return f"{option[1]} = {value} ({_where(sources.source_of(option))})"
+
+
+def _where(source: str) -> str:
+    return "Airflow's default" if source == DEFAULT else f"from {source}"
+
+
+PROBES: tuple[Probe[Container], ...] = (
+    Probe("option-names", near_misses),
+    Probe("backend-option", backend_option, ("airflow",)),
+)
+
+STORAGE_PROBES: tuple[Probe[Container], ...] = (
+    Probe("threshold", threshold, ("backend-class",)),
+    Probe("compression", compression, ("backend-class",)),
+    Probe("base-path", base_path, ("backend-class",)),
+    Probe("state-store", state_store, ("base-path",)),
+)

@@ -1,0 +1,112 @@
+"""Where an option comes from, and names that look like one but that Airflow never reads. Airflow is not asked."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator
+from configparser import Error as BrokenFile
+from configparser import RawConfigParser
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+DEFAULT = "default"
+
+BACKEND = ("core", "xcom_backend")
+BASE_PATH = ("common.io", "xcom_objectstorage_path")
+THRESHOLD = ("common.io", "xcom_objectstorage_threshold")
+COMPRESSION = ("common.io", "xcom_objectstorage_compression")
+STATE_STORE = ("common.io", "state_store_objectstorage_path")
+OPTIONS = (BACKEND, BASE_PATH, THRESHOLD, COMPRESSION, STATE_STORE)
+
+Name = tuple[str, str]
+
+_OBJECT_STORAGE = re.compile(r"xcom_?object_?stor(?:e|age)_?(path|threshold|compression)")
+_PREFIXES = ("", "airflow_", "airflow_core_", "airflow_xcom_", "airflow_common_io_", "airflow_commonio_", "common_io_")
+_BACKENDS = {"xcom_backend", "airflow_xcom_backend", "airflow_core_xcom_backend", "airflow_xcom_xcom_backend"}
+
+
+@dataclass(frozen=True, slots=True)
+class NearMiss:
+    """Something that is set and that nobody reads, and the option that it seems to mean."""
+
+    found: str
+    meant: Name
+
+
+def variable_of(option: Name) -> str:
+    """The environment variable of an option (airflow.configuration: AirflowConfigParser._env_var_name)."""
+    section, key = option
+    return f"AIRFLOW__{section.replace('.', '_').upper()}__{key.upper()}"
+
+
+def source_of(option: Name) -> str:
+    """What tells Airflow the value of an option: an environment variable, the airflow.cfg, or its own default."""
+    variable = variable_of(option)
+    if variable in os.environ:
+        return variable
+    file = configuration_file()
+    return str(file) if _has(file, option) else DEFAULT
+
+
+def written(option: Name) -> str | None:
+    """An option's value as it is written, for want of an Airflow that resolves it."""
+    variable, file = variable_of(option), _read(configuration_file())
+    return os.environ.get(variable) or (file.get(*option) if file.has_option(*option) else None)
+
+
+def importable(module: str) -> bool:
+    """Whether there is such a module here, without importing it."""
+    return find_spec(module) is not None
+
+
+def configuration_file() -> Path:
+    """The airflow.cfg of this process, whether or not it is there."""
+    home = os.path.expandvars(os.environ.get("AIRFLOW_HOME") or "~/airflow")
+    named = os.environ.get("AIRFLOW_CONFIG")
+    return Path(os.path.expandvars(named) if named else f"{home}/airflow.cfg").expanduser()
+
+
+def near_misses() -> list[NearMiss]:
+    """Every variable and line of the airflow.cfg that Airflow passes over though somebody surely meant an option."""
+    return [*_of_environment(os.environ), *_of_file(_read(configuration_file()))]
+
+
+def _of_environment(names: Iterable[str]) -> Iterator[NearMiss]:
+    for name in sorted(names):
+        meant = _meant(re.sub(r"[_.]+", "_", name).strip("_").lower())
+        if meant is not None and name != variable_of(meant):
+            yield NearMiss(name, meant)
+
+
+def _of_file(parser: RawConfigParser) -> Iterator[NearMiss]:
+    for section in parser.sections():
+        for key in parser[section]:
+            meant = _meant(key) or (_meant("xcom_backend") if (section, key) == ("xcom", "backend") else None)
+            if meant is not None and (section, key) != meant:
+                yield NearMiss(f"[{section}] {key}", meant)
+
+
+def _meant(name: str) -> Name | None:
+    """The option that a name in small letters, parted by single underscores, seems to mean."""
+    if name in _BACKENDS:
+        return BACKEND
+    found = _OBJECT_STORAGE.search(name)
+    if found is None or found.end() != len(name) or name[: found.start()] not in _PREFIXES:
+        return None
+    return "common.io", f"xcom_objectstorage_{found[1]}"
+
+
+def _has(file: Path, option: Name) -> bool:
+    return _read(file).has_option(*option)
+
+
+def _read(file: Path) -> RawConfigParser:
+    """The airflow.cfg as it is written. What cannot be read says nothing here: Airflow itself will complain."""
+    parser = RawConfigParser(strict=False, allow_no_value=True)
+    try:
+        parser.read_string(file.read_text("utf-8"))
+    except (OSError, ValueError, BrokenFile):
+        return RawConfigParser()
+    return parser
