@@ -92,8 +92,34 @@ def told(value: Any) -> Any:
 
 
 def pulled(ti: Any, name: str, where: dict[str, Any]) -> Any:
-    """What Airflow gives, or what it says: not every version reads all that it writes."""
+    """What Airflow gives, or what it says."""
+    return attempt(lambda: ti.xcom_pull(key=name, **where))
+
+
+def kept(value: Any) -> dict[str, Any]:
+    """What Airflow itself makes of a value that goes to JSON and back: in an object, and in a row."""
+    from airflow.utils.json import XComDecoder, XComEncoder
+
+    def by_encoder() -> Any:
+        return json.loads(json.dumps(value, cls=XComEncoder), cls=XComDecoder)
+
+    def by_serde() -> Any:
+        try:
+            from airflow.sdk.serde import deserialize, serialize
+        except ImportError:  # before Airflow 3.2
+            from airflow.serialization.serde import deserialize, serialize
+        return deserialize(json.loads(json.dumps(serialize(value))))
+
     try:
-        return told(ti.xcom_pull(key=name, **where))
+        from airflow import sdk as airflow_3
+    except ImportError:
+        airflow_3 = None
+    return {"object": attempt(by_encoder), "row": attempt(by_serde if airflow_3 else by_encoder)}
+
+
+def attempt(make: Callable[[], Any]) -> Any:
+    """What a value is, or what went wrong: not every version reads all that it writes."""
+    try:
+        return told(make())
     except Exception as error:
         return ["error", type(error).__name__, str(error)]
