@@ -24,6 +24,22 @@ class State(str, Enum):
     DANGLING = "dangling"
 
 
+CONTROL_KEYS = ("skipmixin_key", "past_depends_met", "pipeline_inlets", "pipeline_outlets")
+CONTROL_PREFIX = "_link_"
+"""What the scheduler, the API server and the lineage of Airflow read from the row, without an XCom backend: a reference
+in `skipmixin_key` makes branches run that were skipped (apache/airflow#50491)."""
+
+
+def is_control_key(key: str) -> bool:
+    """Whether Airflow itself reads XComs of this key from the row."""
+    return key in CONTROL_KEYS or key.startswith(CONTROL_PREFIX)
+
+
+def is_link(value: object) -> bool:
+    """Whether a value is what an operator's link is: the API server reads it from the row, and its key may be any."""
+    return isinstance(value, str) and value.startswith(("http://", "https://"))
+
+
 @dataclass(frozen=True, slots=True)
 class XComKey:
     """What names an XCom in Airflow."""

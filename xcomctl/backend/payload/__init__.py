@@ -10,12 +10,13 @@ from __future__ import annotations
 from xcomctl.backend.payload.base import Json, PayloadError, visible
 from xcomctl.backend.payload.codec import SUFFIX_OF, Decompressed, compress, decompress
 from xcomctl.backend.payload.path import dig, path_steps
-from xcomctl.backend.payload.pickles import describe_pickle
+from xcomctl.backend.payload.pickles import PICKLED, describe_pickle
 from xcomctl.backend.payload.serde import Collection, DataFrame, Instance, Scalar, View, view
 from xcomctl.backend.payload.show import Block, Frame, plain, readable
-from xcomctl.backend.payload.text import Parsed, parse, string_of
+from xcomctl.backend.payload.text import Parsed, looks_like_csv, parse, string_of
 
 __all__ = [
+    "PICKLED",
     "SUFFIX_OF",
     "Block",
     "Collection",
@@ -32,6 +33,7 @@ __all__ = [
     "decompress",
     "describe_pickle",
     "dig",
+    "looks_like_csv",
     "parse",
     "path_steps",
     "plain",

@@ -8,6 +8,9 @@ from itertools import islice
 
 from xcomctl.backend.payload.base import quoted, visible
 
+PICKLED = b"\x80"
+"""What every pickle of protocol 2 or later begins with; Python has written no other since 2008."""
+
 _LOOK_AHEAD = 8
 """Enough opcodes to tell what the outermost value is; a hostile pickle may have millions."""
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from xcomctl.backend.payload.base import Json, PayloadError, bounded
 from xcomctl.backend.payload.codec import codec_of
-from xcomctl.backend.payload.pickles import describe_pickle, pickled_string
+from xcomctl.backend.payload.pickles import PICKLED, describe_pickle, pickled_string
 from xcomctl.backend.reference import unwrap
 
 _UNWRAPPED = ("once", "twice")
@@ -60,7 +60,7 @@ def parse(data: bytes | str) -> Parsed:
 
 def string_of(stored: bytes) -> tuple[str, int] | None:
     """The string that a row's value is, and how often JSON encodes it, 0 for the pickle of one; None for all else."""
-    if stored[:1] == b"\x80":
+    if stored[:1] == PICKLED:
         pickled = pickled_string(stored)
         return (pickled, 0) if pickled is not None else None
     return unwrap(stored.decode("utf-8", errors="replace"))
@@ -90,7 +90,7 @@ def _held_json(value: Json) -> Json:
 def _hint(data: bytes) -> str:
     if not data.strip():
         return "it is empty"
-    if data[:1] == b"\x80":
+    if data[:1] == PICKLED:
         return f"it looks like a {describe_pickle(data)}; never loaded here, --raw gives the bytes"
     return f"it looks like {_looks_like(data)}; --raw gives the bytes as they are"
 
@@ -106,15 +106,27 @@ def _looks_like(data: bytes) -> str:
 
 
 def _looks_like_text(sample: bytes) -> str:
+    text = _text_of(sample)
+    if text is None:
+        return "binary data"
+    return "CSV" if _is_table(text) else "plain text"
+
+
+def looks_like_csv(data: bytes) -> bool:
+    """Whether the first two lines have as many separators, and some."""
+    text = _text_of(data[:_SAMPLE_BYTES])
+    return text is not None and _is_table(text)
+
+
+def _text_of(sample: bytes) -> str | None:
     try:
         # Unlike `bytes.decode` this lets the sample end in the middle of a character.
         text = codecs.getincrementaldecoder("utf-8")().decode(sample)
     except UnicodeDecodeError:
-        return "binary data"
-    if "\0" in text:
-        return "binary data"
+        return None
+    return None if "\0" in text else text
+
+
+def _is_table(text: str) -> bool:
     lines = text.splitlines()
-    for separator in ",;\t|":
-        if len(lines) > 1 and 0 < lines[0].count(separator) == lines[1].count(separator):
-            return "CSV"
-    return "plain text"
+    return len(lines) > 1 and any(0 < lines[0].count(each) == lines[1].count(each) for each in ",;\t|")

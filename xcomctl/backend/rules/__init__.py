@@ -9,14 +9,14 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from xcomctl import compat
-from xcomctl.backend.reference import Address, parse_base
+from xcomctl.backend.reference import CANONICAL_SCHEMES, Address, parse_base
 from xcomctl.errors import UsageError
 
 NAMES = ("dag_id", "run_id", "task_id", "map_index", "key")
@@ -29,6 +29,9 @@ FORMS = {
     "any": r"[^/]+",
 }
 """What else a reference is made of."""
+
+ANY_NAME = ".+?"
+"""What stands for a name of the row that is not told; a run id may hold slashes."""
 
 FIELDS = {"about", "reference", "root", "bucket", "object"}
 SOURCES = {"constant", "env", "variable"}
@@ -49,8 +52,17 @@ class Rule:
     bucket: tuple[str, str] | None
     object: str
 
+    @property
+    def is_unmistakable(self) -> bool:
+        """Whether its references begin as no URL of a store does, so that none can be a user's own path."""
+        protocol, _, _ = self.reference.partition("://")
+        return protocol.lower() not in CANONICAL_SCHEMES
+
     def object_of(self, string: str, names: Mapping[str, str]) -> str | None:
-        """The name, below the root, of the object that a row of these names refers to; None for any other string."""
+        """The name, below the root, of the object that a row of these names refers to; None for any other string.
+
+        A name that is not told may be any: then only `is_unmistakable` makes a reference sure.
+        """
         if not string.startswith(self.reference.partition("{")[0]):
             return None
         found = re.fullmatch(_pattern(self.reference, names), string, re.DOTALL)
@@ -59,9 +71,12 @@ class Rule:
         parts = {**names, **found.groupdict()}
         return _PART.sub(lambda part: parts[part[1]], self.object)
 
-    def base(self) -> Address:
-        """Where the objects are. Raises `UsageError` where the rule does not find out, `MetadataError` as Airflow."""
-        address = parse_base(self.root.replace("{bucket}", self._bucket()))
+    def base(self, variable: Callable[[str], str | None] = compat.airflow_variable) -> Address:
+        """Where the objects are; `variable` gives Airflow's Variables.
+
+        Raises `UsageError` where the rule does not find out, and what `variable` does.
+        """
+        address = parse_base(self.root.replace("{bucket}", self._bucket(variable)))
         if address is None:
             kind, source = self.bucket or ("", "")
             why = {"env": f": ${source} is not set", "variable": f": there is no Airflow Variable {source}"}
@@ -71,12 +86,12 @@ class Rule:
             )
         return address
 
-    def _bucket(self) -> str:
+    def _bucket(self, variable: Callable[[str], str | None]) -> str:
         """The bucket's name; empty where it is not to be found out."""
         kind, source = self.bucket or ("constant", "")
         if kind == "env":
             return os.environ.get(source, "")
-        return source if kind == "constant" else compat.airflow_variable(source) or ""
+        return source if kind == "constant" else variable(source) or ""
 
 
 def rules(own: Path | None) -> dict[str, Rule]:
@@ -148,6 +163,6 @@ def _pattern(template: str, names: Mapping[str, str]) -> str:
         elif piece in names:
             pattern += re.escape(names[piece])
         else:
-            pattern += f"(?P={piece})" if piece in seen else f"(?P<{piece}>{FORMS[piece]})"
+            pattern += f"(?P={piece})" if piece in seen else f"(?P<{piece}>{FORMS.get(piece, ANY_NAME)})"
             seen.add(piece)
     return pattern

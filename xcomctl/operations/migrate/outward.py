@@ -11,7 +11,7 @@ from xcomctl.backend.reference import Address, recognise
 from xcomctl.catalog.catalog import Row
 from xcomctl.catalog.rewriting import Rewriter, Text
 from xcomctl.catalog.schema import Form
-from xcomctl.model import State
+from xcomctl.model import State, is_control_key, is_link
 from xcomctl.operations.gc import Scope
 from xcomctl.operations.migrate.move import (
     Carried,
@@ -22,11 +22,6 @@ from xcomctl.operations.migrate.move import (
     written,
 )
 from xcomctl.operations.migrate.terms import Failure, Rules, Skip
-
-CONTROL_KEYS = ("skipmixin_key", "past_depends_met", "pipeline_inlets", "pipeline_outlets")
-CONTROL_PREFIX = "_link_"
-"""What the scheduler, the API server and the lineage of Airflow read from the row, without an XCom backend: a reference
-in `skipmixin_key` makes branches run that were skipped (apache/airflow#50491)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +59,7 @@ class Outward:
 def kept_by_itself(row: Row, base: Address) -> Skip | None:
     """What Airflow reads from the row, what is a reference or a pickle, and what could not be named."""
     xcom = row.xcom
-    if xcom.key in CONTROL_KEYS or xcom.key.startswith(CONTROL_PREFIX):
+    if is_control_key(xcom.key):
         return Skip.CONTROL_KEY
     if row.is_dag_result:
         return Skip.DAG_RESULT
@@ -81,7 +76,7 @@ def kept_by_text(data: bytes) -> Skip | Failure | None:
         value = parsed(data)
     except ValueError:
         return Failure.NOT_JSON
-    return Skip.LINK if isinstance(value, str) and value.startswith(("http://", "https://")) else None
+    return Skip.LINK if is_link(value) else None
 
 
 def is_string_of_json(data: bytes) -> bool:

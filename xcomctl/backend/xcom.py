@@ -1,0 +1,245 @@
+"""The class that airflow.cfg names: Airflow's own XCom backend for object storage, as it should have been.
+
+It writes what that class reads, and reads what that class wrote, so either may follow the other. `[core] xcom_backend =
+xcomctl.backend.XComBackend`. What it does otherwise is switched in [xcomctl], whose options `provider` describes.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote
+from uuid import uuid4
+
+from xcomctl.backend import lookup, objects, options, payload
+from xcomctl.backend.asking import Asked, last_key, names_of
+from xcomctl.backend.foreign import frame_of
+from xcomctl.backend.lookup import Found
+from xcomctl.backend.reference import Address, address_of, parse, place
+from xcomctl.compat.inside import IS_AIRFLOW_2, BaseXCom, StockBackend, XComDecoder, XComEncoder
+from xcomctl.errors import DanglingError, UsageError, XcomctlError
+from xcomctl.model import is_control_key, is_link
+
+log = logging.getLogger(__name__)
+
+NOT_THERE = (FileNotFoundError, IsADirectoryError, NotADirectoryError)
+LONGEST_NAME = 1024
+"""The bytes that S3 and GCS allow the name of an object."""
+
+
+class XComBackend(Asked, StockBackend):  # type: ignore[misc,valid-type]
+    """Large XComs in object storage, small ones in the database, and none of them lost without a word."""
+
+    @staticmethod
+    def serialize_value(
+        value: Any,
+        *,
+        key: str | None = None,
+        task_id: str | None = None,
+        dag_id: str | None = None,
+        run_id: str | None = None,
+        map_index: int | None = None,
+    ) -> Any:
+        """What the row is to hold: the value, or the URL of the object that it was written to just now.
+
+        Raises `UsageError` for wrong options, `StorageError` for a codec that is missing, and what the store does.
+        """
+        data = _encoded(value)
+        if not _goes_out(value, key, data):
+            return _row_of(value, data)
+        ids = dag_id or "NO_DAG_ID", run_id or "NO_RUN_ID", task_id or "NO_TASK_ID"
+        return _written(_address_of(options.required_base(), ids, f"{uuid4()}{_suffix()}"), data)
+
+    @classmethod
+    def store_value(cls, coordinate: Any, key: str, value: Any) -> Any:
+        """As `serialize_value`, on Airflow 3.4, where an object belongs to one attempt and one key."""
+        data = _encoded(value)
+        if not _goes_out(value, key, data):
+            return _row_of(value, data)
+        base = options.required_base()
+        longest = LONGEST_NAME - len(base.text.encode()) - 1
+        name = coordinate.build_path("", key, suffix=f".json{_suffix()}", max_length=longest)
+        return _written(_below(base, name), data)
+
+    @staticmethod
+    def deserialize_value(result: Any) -> Any:
+        """The value of a row, wherever it is.
+
+        Raises `DanglingError` where its object is gone, `PayloadError` where it is no JSON, and what the store does.
+        """
+        names = names_of(result)
+        if IS_AIRFLOW_2:
+            return _followed(_parsed_row(result.value, names), names)
+        stored = result.value
+        return _followed(stored, names) if isinstance(stored, str) else BaseXCom.deserialize_value(result)
+
+    @classmethod
+    def load_value(cls, stored: Any) -> Any:
+        """As `deserialize_value`, on Airflow 3.4."""
+        return cls.deserialize_value(_Stored(stored))
+
+    def orm_deserialize_value(self) -> Any:
+        """What the web server of Airflow 2 lists: the URL itself for an object, which is not opened."""
+        data = self.value
+        if data is None:
+            return None
+        if data[:1] == payload.PICKLED:
+            held = payload.string_of(data)
+            return held[0] if held is not None else payload.describe_pickle(data)
+        try:
+            return json.loads(data, cls=XComDecoder, object_hook=XComDecoder.orm_object_hook)
+        except ValueError:
+            return f"no JSON ({len(data)} bytes)"
+
+    @staticmethod
+    def purge(xcom: Any, session: Any = None) -> None:
+        """Delete the object of an XCom whose row is about to go, if it lies under the base path as ours."""
+        names = names_of(xcom)
+        found = lookup.find(xcom.value, names) if isinstance(xcom.value, str) else None
+        if found is None or not found.is_ours:
+            return
+        try:
+            objects.remove(found.store, found.location)
+        except Exception as error:
+            if options.choice("purge_errors", "log", "raise") == "raise":
+                raise
+            log.warning(
+                "The object of XCom %s cannot be deleted and is left to `xcomctl gc`: %s: %s",
+                _described(found, names),
+                type(error).__name__,
+                error,
+            )
+
+
+class _Stored:
+    """A row of which only the value is known."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+
+def _encoded(value: Any) -> bytes:
+    return json.dumps(value, cls=XComEncoder).encode()
+
+
+def _goes_out(value: Any, key: str | None, data: bytes) -> bool:
+    """Whether a value is to be an object: not what Airflow itself reads from the row."""
+    is_control = (key is not None and is_control_key(key)) or is_link(value)
+    if is_control and options.flag("control_keys_inline"):
+        return False
+    threshold = options.threshold()
+    return threshold is not None and len(data) >= threshold
+
+
+def _row_of(value: Any, data: bytes) -> Any:
+    """What Airflow writes for a value that stays in the row. Never a pickle: those do not survive Airflow 3."""
+    return data if IS_AIRFLOW_2 else BaseXCom.serialize_value(value)
+
+
+def _suffix() -> str:
+    codec = options.codec()
+    return payload.SUFFIX_OF[codec] if codec else ""
+
+
+def _address_of(base: Address, ids: tuple[str, str, str], leaf: str) -> Address:
+    """Where common-io would write, but for names that lead out of their place: those are quoted as in URLs."""
+    plain = address_of(base, *ids, leaf)
+    return plain or _below(base, "/".join((*map(_quoted, ids), leaf)))
+
+
+def _quoted(name: str) -> str:
+    """A name as one segment that is neither `..` nor a bare number, which the state store's segments are."""
+    quoted = quote(name, safe="")
+    odd = not quoted.strip(".") or quoted.lstrip("-").isdecimal()
+    return f"%{ord(quoted[0]):02X}{quoted[1:]}" if odd else quoted
+
+
+def _below(base: Address, name: str) -> Address:
+    address = parse(f"{base.text.rstrip('/')}/{name}")
+    if address is None:
+        raise UsageError(f"nothing can be written below {base.text}")
+    return address
+
+
+def _written(address: Address, data: bytes) -> Any:
+    """Write an object; what the row is to hold for it."""
+    codec = options.codec()
+    objects.write(options.required_base(), address.location, payload.compress(data, codec) if codec else data)
+    return _row_of(address.text, _encoded(address.text))
+
+
+def _parsed_row(stored: bytes | None, names: Mapping[str, str]) -> Any:
+    """The value of a row of Airflow 2. Airflow would unpickle whatever is there, if it is allowed to pickle."""
+    if stored is None:
+        return None
+    if stored[:1] == payload.PICKLED:
+        held = payload.string_of(stored)
+        if held is None:
+            raise payload.PayloadError(
+                f"XCom {_named(names)} is a pickle, which is never loaded: {payload.describe_pickle(stored)}"
+            )
+        return held[0]
+    try:
+        return json.loads(stored, cls=XComDecoder)
+    except ValueError as error:
+        raise payload.PayloadError(f"XCom {_named(names)} is no JSON: {error}") from error
+
+
+def _followed(value: Any, names: Mapping[str, str]) -> Any:
+    """A value, or what is in the object that it refers to."""
+    found = lookup.find(value, names) if isinstance(value, str) else None
+    if found is None:
+        return value
+    try:
+        data = objects.read(found.store, found.location)
+    except NOT_THERE:
+        return _lost(value, found, names)
+    try:
+        return _value_of(data, found)
+    except XcomctlError as error:
+        if not found.is_certain:
+            return value
+        why = f"{error}; {error.hint}" if error.hint else str(error)
+        raise payload.PayloadError(f"XCom {_described(found, names)} cannot be read from {value}: {why}") from error
+
+
+def _lost(reference: str, found: Found, names: Mapping[str, str]) -> Any:
+    """What a task gets where there is no object: an error, unless it is told otherwise."""
+    key = names.get("key") or last_key()
+    if found.is_certain and IS_AIRFLOW_2 and key is not None and is_control_key(key):
+        # The scheduler asks for these while it looks at dependencies, and an error there is the end of it.
+        log.error("The object of XCom %s is gone, so it is taken for none: %s", _described(found, names), reference)
+        return None
+    if found.is_certain and options.choice("missing_object", "error", "url") == "error":
+        raise DanglingError(
+            f"the object of XCom {_described(found, names)} is gone: {reference}. Run the task again that pushed it"
+        )
+    return reference
+
+
+def _value_of(data: bytes, found: Found) -> Any:
+    """What an object holds. Raises `PayloadError` for what is no value."""
+    name = found.location.name
+    plain = payload.decompress(data, name).data
+    try:
+        return json.loads(plain, cls=XComDecoder)
+    except ValueError:
+        if found.is_foreign and (frame := frame_of(plain, name)) is not None:
+            return frame
+        payload.parse(plain)  # which says what it is instead
+        raise
+
+
+def _described(found: Found, names: Mapping[str, str]) -> str:
+    """The names of an XCom, as far as its row or its object tells them."""
+    below = place(found.location.name.removeprefix(found.store.location.folder))
+    told = {} if below is None else {"dag_id": below.dag_id, "run_id": below.run_id, "task_id": below.task_id}
+    return _named({**told, **names})
+
+
+def _named(names: Mapping[str, str]) -> str:
+    ids = " ".join(names[name] for name in ("dag_id", "run_id", "task_id") if name in names)
+    mapped = f"[{names['map_index']}]" if int(names.get("map_index", -1)) >= 0 else ""
+    return f"{ids}{mapped} {names.get('key', '')}".strip() or "of unknown names"
