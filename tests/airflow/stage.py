@@ -16,7 +16,8 @@ from tests.lab import s3
 from tests.lab.folder import Folder
 
 STOCK = "airflow.providers.common.io.xcom.backend.XComObjectStorageBackend"
-BACKEND = os.environ.get("XCOMCTL_TEST_BACKEND", STOCK)
+OURS = "xcomctl.backend.XComBackend"
+BACKEND = os.environ.get("XCOMCTL_TEST_BACKEND", OURS)
 """The class under test. With the stock class the tests show what that one does differently."""
 
 _OLD = "select task_id, map_index, key, null, {} from xcom where dag_id = :dag and run_id = :run order by 1, 2, 3"
