@@ -1,16 +1,20 @@
 """Write a value of every type through an XCom backend, or read what was written, outside of any task.
 
-    python exchange.py write CLASS FILE    python exchange.py read CLASS FILE
+    python exchange.py CLASS JOBS
 
-Beside it lies `every_value.py`. FILE holds, by hook and name, what a row would hold; what came is printed as JSON.
+JOBS is a file with a list of jobs, each with its own settings and with a file of its own for what rows would hold, by
+hook and name. Each job has a process of its own, forked after the backend was imported: importing it reads no setting.
+Beside this lies `every_value.py`. What came is printed as JSON, a line for each job.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 import warnings
 from collections.abc import Callable
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
@@ -24,12 +28,11 @@ WHERE = {"dag_id": "exchanged", "run_id": "r 1", "task_id": "t"}
 
 def backend(name: str) -> Any:
     import_module("airflow.models.xcom")  # in Airflow 2 nothing of it can be imported before this
-
     module, _, attribute = name.rpartition(".")
     return getattr(import_module(module), attribute)
 
 
-def writers(cls: Any) -> dict[str, Callable[[str, Any], Any]]:
+def writers(cls: Any) -> dict[str, Callable[[str, Any], str]]:
     """How a value gets into a row, by the name of the hook; Airflow 3.4 brought the second one."""
 
     def serialized(key: str, value: Any) -> str:
@@ -52,9 +55,7 @@ def read(cls: Any, hook: str, key: str, row: str) -> Any:
     try:
         from airflow.sdk.execution_time.comms import XComResult
     except ImportError:  # Airflow 2
-        return cls.deserialize_value(
-            SimpleNamespace(key=key, value=row.encode(), map_index=-1, timestamp=None, **WHERE)
-        )
+        return cls.deserialize_value(SimpleNamespace(key=key, value=row.encode(), map_index=-1, **WHERE))
     return cls.deserialize_value(XComResult(key=key, value=json.loads(row)))
 
 
@@ -75,14 +76,29 @@ def write_all(cls: Any, file: Path) -> dict[str, Any]:
 def read_all(cls: Any, file: Path) -> dict[str, Any]:
     rows = json.loads(file.read_text())
     return {
-        hook: {name: attempt(lambda: read(cls, hook, name, row)) for name, row in named.items()}  # noqa: B023
+        hook: {name: attempt(partial(read, cls, hook, name, row)) for name, row in named.items()}
         for hook, named in rows.items()
     }
 
 
+def do(cls: Any, job: dict[str, Any]) -> None:
+    os.environ.update(job["settings"])
+    found = {"write": write_all, "read": read_all}[job["verb"]](cls, Path(job["file"]))
+    print(json.dumps({**found, "is_ours_loaded": "xcomctl.backend.xcom" in sys.modules}), flush=True)
+
+
+def main(name: str, jobs: str) -> None:
+    cls = backend(name)
+    for job in json.loads(Path(jobs).read_text()):
+        if child := os.fork():
+            _, status = os.waitpid(child, 0)
+            if status:
+                sys.exit(f"a job ended with {status}")
+        else:
+            do(cls, job)
+            return
+
+
 if __name__ == "__main__":
     warnings.simplefilter("ignore")
-    verb, name, file = sys.argv[1:]
-    found = {"write": write_all, "read": read_all}[verb](backend(name), Path(file))
-    loaded = sorted(module for module in ("xcomctl", "sqlalchemy", "typer", "rich") if module in sys.modules)
-    print(json.dumps({**found, "loaded": loaded}))
+    main(*sys.argv[1:])

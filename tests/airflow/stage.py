@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,12 @@ def connection(server: s3.S3Server, endpoint: str) -> str:
     """An Airflow connection to an S3 server, by way of `endpoint`."""
     extra = {"endpoint_url": endpoint, "region_name": server.region}
     return json.dumps({"conn_type": "aws", "login": server.key, "password": server.secret, "extra": extra})
+
+
+def copy_parts(folder: Path, *names: str) -> None:
+    """Put programs and DAGs that lie beside this into a folder of an Airflow."""
+    for name in names:
+        shutil.copy(Path(__file__).with_name(name), folder)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from urllib.parse import quote
 
 import pytest
@@ -15,7 +13,7 @@ import pytest
 from tests.airflow.conftest import xcomctl
 from tests.airflow.deployment import AIRFLOW, Deployment
 from tests.airflow.every_value import BALLAST, EDGE, MAKERS, NUMBERS
-from tests.airflow.stage import BACKEND, Combination, Row, Seen, Stage, connection
+from tests.airflow.stage import BACKEND, Combination, Row, Seen, Stage, connection, copy_parts
 from tests.lab import s3
 from tests.lab.database import Databases
 from tests.lab.effort import LONG
@@ -25,7 +23,6 @@ from xcomctl.demo.sandbox import Sandbox, prepare
 
 pytestmark = pytest.mark.xdist_group("airflow-backend")
 
-HERE = Path(__file__).parent
 DAG_ID, LOOP = "ordeal", "rounds"
 COMBINATIONS = [Combination("s3", 0), Combination("file", EDGE)]
 COMBINATIONS += [Combination("s3", EDGE), Combination("file", 0)] if LONG else []
@@ -61,8 +58,7 @@ def deployment(
     prepare(sandbox)
     for dag in sandbox.dags.glob("*.py"):
         dag.unlink()
-    for part in ("every_value.py", "ordeal.py", *(["rounds.py"] if AIRFLOW >= (3, 4) else [])):
-        shutil.copy(HERE / part, sandbox.dags)
+    copy_parts(sandbox.dags, "every_value.py", "ordeal.py", *(["rounds.py"] if AIRFLOW >= (3, 4) else []))
     lab = connection(bucket.server, proxy.endpoint)
     settings = {"AIRFLOW_CONN_LAB": lab, "AIRFLOW__CORE__XCOM_BACKEND": BACKEND}
     with databases.empty("postgresql") as url:
@@ -200,7 +196,7 @@ def test_a_list_of_xcoms_opens_no_object(story: Story, proxy: FaultProxy) -> Non
     """Neither does the look at one of them; a task's pull does, and Airflow 2 and 3.0 do when they are asked to."""
     if story.stage.combination.kind != "s3":
         pytest.skip("requests are counted on their way to S3")
-    rest, (row, *_) = story.deployment.rest, [row for row in story.last.rows if row.key == "decimal"]
+    rest, (*_, row) = story.deployment.rest, [row for row in story.last.rows if row.key == "decimal"]
     before = len(proxy.requests)
     listed = rest.ask("GET", f"dags/{DAG_ID}/dagRuns/~/taskInstances/~/xcomEntries", limit="100")
     assert {each["key"] for each in listed["xcom_entries"]} >= set(story.names)
@@ -219,14 +215,19 @@ def test_a_list_of_xcoms_opens_no_object(story: Story, proxy: FaultProxy) -> Non
         assert "12.34" in str(rest.ask("GET", entry(story, row), deserialize="true")["value"])
         assert proxy.requests[before:] != []
         before = len(proxy.requests)
-    rows = story.deployment.sandbox.folder / "rows.json"
-    rows.write_text(json.dumps({"serialize_value": {row.key: row.value}}))
-    for part in ("exchange.py", "every_value.py"):
-        shutil.copy(HERE / part, rows.parent)
-    command = [sys.executable, rows.parent / "exchange.py", "read", BACKEND, rows]
-    read = subprocess.run(command, env=story.deployment.environment(), capture_output=True, text=True, check=True)
-    assert json.loads(read.stdout)["serialize_value"][row.key] == ["decimal.Decimal", "Decimal('12.34')"]
-    assert row.value.strip('"').rpartition("/")[2] in " ".join(seen.path for seen in proxy.requests[before:])
+    assert read_in_a_process(story, row) == ["decimal.Decimal", "Decimal('12.34')"]
+    assert reference.rpartition("/")[2] in " ".join(seen.path for seen in proxy.requests[before:])
+
+
+def read_in_a_process(story: Story, row: Row) -> object:
+    """What the backend makes of a row, in a process with the settings of a task's."""
+    home = story.deployment.sandbox.folder
+    copy_parts(home, "exchange.py", "every_value.py")
+    (home / "row.json").write_text(json.dumps({"serialize_value": {row.key: row.value}}))
+    (home / "jobs.json").write_text(json.dumps([{"verb": "read", "file": str(home / "row.json"), "settings": {}}]))
+    command = [sys.executable, home / "exchange.py", BACKEND, home / "jobs.json"]
+    done = subprocess.run(command, env=story.deployment.environment(), capture_output=True, text=True, check=True)
+    return json.loads(done.stdout.splitlines()[-1])["serialize_value"][row.key]
 
 
 @pytest.mark.skipif(AIRFLOW < (3, 4), reason="loops came with Airflow 3.4")
