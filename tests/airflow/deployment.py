@@ -60,6 +60,7 @@ class Deployment:
             ("api", "base_url"): self.address,
             ("api", "secret_key"): secret,
             ("api_auth", "jwt_secret"): secret,
+            ("api_auth", "jwt_issuer"): "a test",  # without one, Airflow 3.0 beside today's PyJWT accepts no token
             ("webserver", "base_url"): self.address,
             ("webserver", "secret_key"): secret,
             ("webserver", "workers"): "1",

@@ -1,16 +1,14 @@
 """Write a value of every type through an XCom backend, or read what was written, outside of any task.
 
-    python exchange.py CLASS JOBS
+    python exchange.py CLASS write|read FILE [write|read FILE…]
 
-JOBS is a file with a list of jobs, each with its own settings and with a file of its own for what rows would hold, by
-hook and name. Each job has a process of its own, forked after the backend was imported: importing it reads no setting.
-Beside this lies `every_value.py`. What came is printed as JSON, a line for each job.
+Beside it lies `every_value.py`. FILE holds what rows would hold, by hook and name; what came is printed as JSON, a line
+for each file.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import sys
 import warnings
 from collections.abc import Callable
@@ -81,22 +79,11 @@ def read_all(cls: Any, file: Path) -> dict[str, Any]:
     }
 
 
-def do(cls: Any, job: dict[str, Any]) -> None:
-    os.environ.update(job["settings"])
-    found = {"write": write_all, "read": read_all}[job["verb"]](cls, Path(job["file"]))
-    print(json.dumps({**found, "is_ours_loaded": "xcomctl.backend.xcom" in sys.modules}), flush=True)
-
-
-def main(name: str, jobs: str) -> None:
+def main(name: str, *jobs: str) -> None:
     cls = backend(name)
-    for job in json.loads(Path(jobs).read_text()):
-        if child := os.fork():
-            _, status = os.waitpid(child, 0)
-            if status:
-                sys.exit(f"a job ended with {status}")
-        else:
-            do(cls, job)
-            return
+    for verb, file in zip(jobs[::2], jobs[1::2], strict=True):
+        found = {"write": write_all, "read": read_all}[verb](cls, Path(file))
+        print(json.dumps({**found, "is_ours_loaded": "xcomctl.backend.xcom" in sys.modules}))
 
 
 if __name__ == "__main__":
