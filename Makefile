@@ -23,7 +23,7 @@ lint: .venv/.ready ## check style, types and the floors of the house
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
 	.venv/bin/lint-imports
-	.venv/bin/cog --check --diff docs/reference.md
+	.venv/bin/cog --check --diff docs/reference.md docs/backend.md
 
 format: .venv/.ready ## let ruff rewrite the code
 	.venv/bin/ruff check --fix .
@@ -33,7 +33,7 @@ matrix: .venv/.ready ## repeat the real-Airflow tests on other Airflows
 	.venv/bin/python tests/airflow/matrix.py
 
 docs: .venv/.ready ## write the help texts and completion scripts anew
-	.venv/bin/cog -r docs/reference.md
+	.venv/bin/cog -r docs/reference.md docs/backend.md
 	.venv/bin/xcomctl completions bash > completions/xcomctl.bash
 	.venv/bin/xcomctl completions zsh > completions/_xcomctl
 	.venv/bin/xcomctl completions fish > completions/xcomctl.fish

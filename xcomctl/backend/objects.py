@@ -19,7 +19,9 @@ FLAT = ("s3", "gs", "abfs")
 
 def read(store: Address, location: Location) -> bytes:
     """The bytes of an object. Raises FileNotFoundError where there is none, and what the store's client does."""
-    data: bytes = _filesystem(store).cat_file(_path(location))
+    filesystem, path = _filesystem(store), _path(location)
+    filesystem.invalidate_cache(path)  # a task may have listed the folder before the object was there
+    data: bytes = filesystem.cat_file(path)
     return data
 
 

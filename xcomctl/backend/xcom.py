@@ -165,9 +165,18 @@ def _below(base: Address, name: str) -> Address:
 
 def _written(address: Address, data: bytes) -> Any:
     """Write an object; what the row is to hold for it."""
-    codec = options.codec()
-    objects.write(options.required_base(), address.location, payload.compress(data, codec) if codec else data)
+    objects.write(options.required_base(), address.location, _compressed(data))
     return _row_of(address.text, _encoded(address.text))
+
+
+def _compressed(data: bytes) -> bytes:
+    codec = options.codec()
+    if codec is None:
+        return data
+    try:
+        return payload.compress(data, codec)
+    except payload.PayloadError as error:
+        raise payload.PayloadError(f"xcom_objectstorage_compression: {error}: {error.hint}") from error
 
 
 def _parsed_row(stored: bytes | None, names: Mapping[str, str]) -> Any:
