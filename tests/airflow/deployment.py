@@ -182,7 +182,7 @@ class Rest:
             return False
 
     def _send(self, method: str, url: str, body: object = None) -> bytes:
-        headers = {"Content-Type": "application/json", "Accept": "*/*"}
+        headers = {"Accept": "*/*"} | ({} if body is None else {"Content-Type": "application/json"})
         if AIRFLOW >= (3,) and not url.endswith("/version"):
             headers["Authorization"] = f"Bearer {self._token}"
         data = None if body is None else json.dumps(body).encode()
