@@ -47,7 +47,7 @@ class Deployment:
 
     def environment(self, **settings: str) -> dict[str, str]:
         """What every process of this Airflow sees."""
-        secret = "known to all parts of the Airflow of a test, and to nobody else"
+        secret = "known to all parts of the Airflow of a test, and to nobody else in the world"
         options = {
             ("core", "executor"): "LocalExecutor",
             ("core", "parallelism"): "4",
