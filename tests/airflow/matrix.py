@@ -18,7 +18,7 @@ from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parents[2]
 ENVIRONMENTS = PROJECT / ".matrix"
-TESTS = ("tests/airflow", "tests/demo", "tests/catalog")
+TESTS = ("tests/airflow", "tests/demo")
 IN_PARALLEL = ("-n", "2", "--dist", "loadgroup")
 PYTHON = ">=3.11,<3.13"
 """What Airflow 2.11 and 3.4 have in common."""
