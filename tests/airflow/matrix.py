@@ -18,7 +18,7 @@ from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parents[2]
 ENVIRONMENTS = PROJECT / ".matrix"
-TESTS = ("tests/airflow", "tests/demo", "tests/catalog")
+TESTS = ("tests/airflow", "tests/demo")
 IN_PARALLEL = ("-n", "2", "--dist", "loadgroup")
 PYTHON = ">=3.11,<3.13"
 """What Airflow 2.11 and 3.4 have in common."""
@@ -42,7 +42,8 @@ class Target:
 
 TARGETS = (
     Target("2.11.2", ("apache-airflow==2.11.2",)),
-    Target("3.0.6", ("apache-airflow==3.0.6", "universal-pathlib<0.3")),  # its ObjectStoragePath opens nothing with 0.3
+    # Its paths open nothing with universal-pathlib 0.3; its workers name no content type, which FastAPI wants.
+    Target("3.0.6", ("apache-airflow==3.0.6", "universal-pathlib<0.3", "fastapi<0.117")),
     Target(
         "3.4.0b2",
         (

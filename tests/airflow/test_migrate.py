@@ -77,7 +77,8 @@ def home(tmp_path_factory: pytest.TempPathFactory, databases: Databases) -> Iter
     prepare(sandbox)
     for dag in sandbox.dags.glob("*.py"):
         dag.unlink()
-    shutil.copy(Path(__file__).with_name("every_type.py"), sandbox.dags)
+    for part in ("every_type.py", "every_value.py"):
+        shutil.copy(Path(__file__).with_name(part), sandbox.dags)
     with databases.empty("postgresql") as url:
         home = Home(sandbox, url)
         home.airflow("db", "migrate")

@@ -45,7 +45,7 @@ def test_what_fsspec_compresses_comes_back(codec: str, data: bytes) -> None:
     assert decompress(compress(data, codec), f"dag/run/task/3f2a{SUFFIXES[codec]}") == Decompressed(data, codec)
 
 
-@pytest.mark.parametrize("codec", WRITABLE)
+@pytest.mark.parametrize("codec", [codec for codec in WRITABLE if codec != "snappy"])  # fsspec has no ending for it
 @given(data=st.binary(max_size=3000))
 def test_what_is_compressed_here_fsspec_reads(codec: str, data: bytes) -> None:
     """By the name's ending, which is how Airflow opens an object."""

@@ -31,7 +31,7 @@ MIGRATE = ("migrate", "--yes", "--allow", "backend", "--jobs", "1", "--dag-id", 
 OUT = (*MIGRATE, "--threshold", "0")
 BACK = (*MIGRATE, "--to", "inline")
 ELSEWHERE = (*MIGRATE, "--relocate")
-EVERY = 1 if LONG else 7
+EVERY = 1 if LONG else 13
 
 
 def run(scene: Scene, environment: Mapping[str, str], words: Sequence[str], **harm: object) -> Result:

@@ -54,6 +54,24 @@ def running(
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+        while left := _members(process.pid):
+            for member in left:
+                with suppress(ProcessLookupError):
+                    os.kill(member, signal.SIGKILL)
+
+
+def _members(session: int) -> list[int]:
+    """Who still runs in the session: what Airflow starts there makes groups of its own."""
+    listed = subprocess.run(("ps", "-A", "-o", "pid=,stat="), capture_output=True, text=True, check=True).stdout
+    processes = (line.split() for line in listed.splitlines())
+    return [int(pid) for pid, state in processes if not state.startswith("Z") and _session(int(pid)) == session]
+
+
+def _session(pid: int) -> int | None:
+    try:
+        return os.getsid(pid)
+    except ProcessLookupError:
+        return None
 
 
 def _await(process: subprocess.Popen[bytes], ready: Callable[[], bool], log: Path, timeout: float) -> None:
