@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import signal
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
@@ -14,10 +16,12 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from tests.airflow.conftest import xcomctl
 from tests.airflow.test_verify_backend import IS_2, TRIED
 from tests.airflow.verifying import OURS, STOCK, Home
 from tests.lab import s3
 from tests.lab.proxy import Answer, FaultProxy, HoldAfter, Reply, Rewrite, Rule, without
+from xcomctl.demo.sandbox import Sandbox
 
 pytestmark = pytest.mark.xdist_group("airflow")
 
@@ -59,6 +63,18 @@ def test_a_bucket_that_works(bucket: s3.Bucket, tmp_path: Path, backend: str):
     assert "in 2 runs" in done.checks["round-trip"]["detail"], "one with letters that only some Airflows allow"
     assert bucket.keys() == set() and home.tree() == set()
     assert bucket.server.secret not in done.out + done.err
+
+
+def test_a_connection_from_the_metadata_database(sandbox: Sandbox, bucket: s3.Bucket):
+    add = [sys.executable, "-m", "airflow", "connections", "add", "verified", "--conn-json", connection(bucket)]
+    subprocess.run(add, env=sandbox.environment(), check=True, capture_output=True)
+    base = {"AIRFLOW__COMMON_IO__XCOM_OBJECTSTORAGE_PATH": f"s3://verified@{bucket.name}/xcom"}
+    done = xcomctl(sandbox, "verify-backend", "-o", "json", **base)
+    told = {check["id"]: check for check in json.loads(done.stdout)}
+    assert done.returncode == 0, done.stdout
+    assert "from the metadata database" in told["connection"]["detail"]
+    assert told["credentials"]["detail"] == "the connection's own (explicit)"
+    assert bucket.keys() == set() and bucket.server.secret not in done.stdout + done.stderr
 
 
 def test_where_buckets_keep_versions_none_is_left(bucket: s3.Bucket, tmp_path: Path):

@@ -38,8 +38,6 @@ class Container:
     backend: Any = None
     base: Address | None = None
     threshold: int = -1
-    compression: str | None = None
-    connection: Any = None
     filesystem: Any = None
     has_probe: bool = False
     can_delete: bool = False

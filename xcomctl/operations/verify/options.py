@@ -70,7 +70,6 @@ def compression(container: Container) -> Answer:
     if not text:
         return ok("objects are not compressed")
     said = _said(sources.COMPRESSION, text)
-    container.compression = text
     if container.is_ours:
         return _ours(said, text)
     if text == "snappy":

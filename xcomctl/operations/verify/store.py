@@ -78,7 +78,6 @@ def connection(container: Container) -> Answer:
         return ok("the base path names no connection")
     found = inside.connection(conn_id)
     if found.connection is not None:
-        container.connection = found.connection
         container.hide(*inside.secrets_of(found.connection))
         endpoint = inside.endpoint_of(found.connection)
         return ok(f"{conn_id}, of type {found.connection.conn_type}, {found.source}{endpoint and f', at {endpoint}'}")
