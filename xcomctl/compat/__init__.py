@@ -158,12 +158,13 @@ def _ask_the_database() -> None:
 
 
 def _get_fs() -> Callable[[str, str], Any]:
-    """Airflow's own opener: airflow.sdk.io since 3.1, airflow.io before."""
+    """Airflow's own opener: airflow.sdk.io since 3.1, airflow.io before; 3.0 has both, and it only in the latter."""
     try:
         module = importlib.import_module("airflow.sdk.io")
-    except ImportError:
+        return cast("Callable[[str, str], Any]", module.get_fs)
+    except (ImportError, AttributeError):
         module = importlib.import_module("airflow.io")
-    return cast("Callable[[str, str], Any]", module.get_fs)
+        return cast("Callable[[str, str], Any]", module.get_fs)
 
 
 def _imported(module: str, use: Callable[[Any], Any]) -> Any:
