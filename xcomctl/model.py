@@ -35,9 +35,13 @@ def is_control_key(key: str) -> bool:
     return key in CONTROL_KEYS or key.startswith(CONTROL_PREFIX)
 
 
+LONGEST_LINK = 2048
+
+
 def is_link(value: object) -> bool:
     """Whether a value is what an operator's link is: the API server reads it from the row, and its key may be any."""
-    return isinstance(value, str) and value.startswith(("http://", "https://"))
+    is_url = isinstance(value, str) and value.startswith(("http://", "https://"))
+    return is_url and len(str(value)) <= LONGEST_LINK and not any(map(str.isspace, str(value)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -81,11 +81,7 @@ def configure(env: dict[str, str]) -> None:
     from xcomctl.backend import options
     from xcomctl.compat import inside
 
-    for name in [
-        name
-        for name in os.environ
-        if name.startswith(("AIRFLOW__COMMON_IO", "AIRFLOW__XCOMCTL", "AIRFLOW_CONN", "AIRFLOW_VAR"))
-    ]:
+    for name in [name for name in os.environ if name.startswith(OPTIONS)]:
         del os.environ[name]
     os.environ.update(env)
     for module in (options, inside, stock):

@@ -35,6 +35,10 @@ NAMES = "key='k', task_id='t', dag_id='d', run_id='r', map_index=-1"
 LOADED = """
 import sys
 import airflow.providers.common.io.xcom.backend
+try:
+    import airflow.sdk.execution_time.xcom
+except ImportError:
+    import airflow.models.xcom
 before = set(sys.modules)
 from xcomctl.backend import XComBackend
 print("loaded", *sorted(set(sys.modules) - before))
@@ -204,6 +208,27 @@ class TestWriting:
             done = hooks.run(f"XCom.serialize_value([1], {NAMES})", **{f"{COMMON}PATH": path})
             done.failed("UsageError", "[common.io] xcom_objectstorage_path", "s3://connection@bucket/path")
 
+    @pytest.mark.parametrize("spelled", ["file:{}/xcom", "file:///{}/xcom", "file://{}//xcom", "file://{}/./xcom/"])
+    def test_a_local_path_is_spelled_as_airflow_does(self, hooks: Hooks, spelled: str):
+        settings = {f"{COMMON}PATH": spelled.format(hooks.folder)}
+        stored = hooks.pushed("[1]", **settings)
+        assert json.loads(stored).startswith(f"{hooks.base}/d/r/t/")
+        assert hooks.pulled(stored, **settings).value == [1]
+        hooks.purge(stored, **settings)
+        assert hooks.files() == set()
+
+    def test_a_prefix_that_begins_with_a_slash(self, hooks: Hooks, bucket: s3.Bucket):
+        settings = on(bucket) | {f"{COMMON}PATH": f"s3://store@{bucket.name}//xcom"}
+        stored = hooks.pushed("[1]", **settings)
+        assert hooks.pulled(stored, **settings).value == [1]
+        assert hooks.run(f"Stock.deserialize_value(row(column({stored!r})))", **settings).value == [1]
+        hooks.purge(stored, **settings)
+        assert list(bucket.keys()) == []
+
+    def test_a_text_that_begins_like_a_link_is_none(self, hooks: Hooks):
+        assert json.loads(hooks.pushed("'https://x\\n' * 1000")).startswith("file://")
+        assert json.loads(hooks.pushed("'https://' + 'x' * 3000")).startswith("file://")
+
     def test_no_secret_is_told(self, hooks: Hooks):
         done = hooks.run(f"XCom.serialize_value([1], {NAMES})", **{f"{COMMON}PATH": "nothing://key:hunter2@b/x"})
         done.failed("UsageError", "nothing://…@b/x")
@@ -311,7 +336,14 @@ class TestReading:
         (file,) = hooks.files()
         file.unlink()
         done = hooks.pulled(stored, "key='skipmixin_key'")
-        assert done.value is None and done.error is None and "is gone, so it is taken for none" in done.log
+        assert done.value is None and done.error is None and "is taken for none: the object of XCom" in done.log
+        file.write_bytes(b"[broken")
+        assert hooks.pulled(stored, "key='skipmixin_key'").error is None
+        pickled = "XCom.deserialize_value(row({!r}, key='skipmixin_key'))"
+        assert hooks.run(pickled.format(pickle.dumps({"followed": ["a"]}))).value == {"followed": ["a"]}
+        bomb = pickle.dumps(Path("boom"))
+        done = hooks.run(pickled.format(bomb))
+        assert done.value is None and "is a pickle, which is never loaded" in done.log
 
 
 class TestOtherSpellings:
@@ -368,6 +400,97 @@ class TestOtherSpellings:
         told = {f"{OURS}READ_PATHS": "bucket/xcom"}
         hooks.pulled('"s3://b/d/r/t/x"', **told).failed("UsageError", "[xcomctl] read_paths: 'bucket/xcom'")
         assert hooks.pulled('"plain"', **told).value == "plain", "a wrong option stops nothing that does not need it"
+
+
+class TestWhoseObject:
+    """The names of a row decide, where they are known: Airflow tells them whenever it reads or purges one."""
+
+    ROW = "dag_id='d', run_id='r', task_id='t', map_index=-1, key='k'"
+    OTHER = "dag_id='d', run_id='r', task_id='other', map_index=-1, key='k'"
+
+    def test_a_tasks_own_file_at_the_root_of_the_bucket(self, hooks: Hooks, bucket: s3.Bucket):
+        """Its path looks like an object's, and names neither its DAG nor its task."""
+        name = f"exports/2026/orders/{uuid4()}.gz"
+        bucket.put(name, b"a,b")
+        root = on(bucket) | {f"{COMMON}PATH": f"s3://store@{bucket.name}"}
+        for spelling in ("s3://", "s3://store@"):
+            stored = json.dumps(f"{spelling}{bucket.name}/{name}")
+            assert hooks.pulled(stored, self.ROW, **root).value == json.loads(stored)
+            hooks.run(f"XCom.purge(row(json.loads({stored!r}), {self.ROW}))", **root)
+            gone = json.dumps(f"{spelling}{bucket.name}/exports/2026/orders/{uuid4()}")
+            assert hooks.pulled(gone, self.ROW, **root).value == json.loads(gone)
+        assert list(bucket.keys()) == [name]
+
+    def test_another_xcoms_object_is_not_purged(self, hooks: Hooks):
+        stored = hooks.pushed("[1]")
+        hooks.run(f"XCom.purge(row(json.loads({stored!r}), {self.OTHER}))")
+        assert len(hooks.files()) == 1
+        hooks.run(f"XCom.purge(row(json.loads({stored!r}), {self.ROW}))")
+        assert hooks.files() == set()
+
+    @pytest.mark.skipif(IS_2, reason="Airflow 2 purges with the whole row at hand")
+    def test_airflow_tells_the_names_when_it_deletes(self, hooks: Hooks):
+        stored = hooks.pushed("[1]")
+        code = (
+            "import airflow.sdk.execution_time.task_runner as runner\n"
+            "from airflow.sdk.execution_time.comms import XComResult\n"
+            "class Supervisor:\n"
+            "    def send(self, message=None, **named):\n"
+            f"        return XComResult(key='k', value={json.loads(stored)!r})\n"
+            "runner.SUPERVISOR_COMMS = Supervisor()\n"
+            "XCom.delete(key='k', dag_id='d', run_id='r', task_id={!r})"
+        )
+        hooks.run(code.replace("{!r}", "'other'"))
+        assert len(hooks.files()) == 1
+        assert hooks.run(code.replace("{!r}", "'t'")).error is None
+        assert hooks.files() == set()
+
+    def test_an_earlier_path_within_the_base_path_is_not_purged(self, hooks: Hooks):
+        stored = hooks.pushed("[1]", **{f"{COMMON}PATH": f"{hooks.base}/old"})
+        earlier = {f"{OURS}READ_PATHS": f"{hooks.base}/old"}
+        assert hooks.pulled(stored, self.ROW, **earlier).value == [1]
+        hooks.run(f"XCom.purge(row(json.loads({stored!r}), {self.ROW}))", **earlier)
+        assert len(hooks.files()) == 1
+
+    def test_the_innermost_path_opens(self, hooks: Hooks, bucket: s3.Bucket):
+        name = f"old/d/r/t/{uuid4()}"
+        bucket.put(name, b"[1]")
+        paths = {f"{OURS}READ_PATHS": f"s3://wrong@{bucket.name},s3://store@{bucket.name}/old"}
+        moved = {f"{COMMON}PATH": "s3://store@elsewhere/xcom"}
+        assert hooks.pulled(json.dumps(f"s3://{bucket.name}/{name}"), **on(bucket) | paths | moved).value == [1]
+
+    def test_a_container_without_a_base_path_hands_out_no_url(self, hooks: Hooks):
+        stored = hooks.pushed("[1]")
+        for path in ("", "/no/scheme"):
+            done = hooks.pulled(stored, self.ROW, **{f"{COMMON}PATH": path})
+            done.failed("UsageError", "XCom d r t k refers to file://", "xcom_objectstorage_path names no place")
+        theirs = json.dumps(f"s3://lake/a/b/c/{uuid4()}")
+        assert hooks.pulled(theirs, self.ROW, **{f"{COMMON}PATH": ""}).value == json.loads(theirs)
+
+    def test_a_base_path_that_differs_is_told(self, hooks: Hooks):
+        stored = hooks.pushed("[1]")
+        done = hooks.pulled(stored, self.ROW, **{f"{COMMON}PATH": f"{hooks.base}2"})
+        assert done.value == json.loads(stored) and "[xcomctl] read_paths may name earlier ones" in done.log
+
+    def test_what_airflows_class_wrote_for_a_numbered_task(self, hooks: Hooks):
+        stored = hooks.run("text(Stock.serialize_value([1], key='k', dag_id='d', run_id='r', task_id='7'))").value
+        row = self.ROW.replace("'t'", "'7'")
+        assert hooks.pulled(stored, row).value == [1]
+        hooks.run(f"XCom.purge(row(json.loads({stored!r}), {row}))")
+        assert hooks.files() == set()
+        hooks.pulled(stored, row).failed("DanglingError", "XCom d r 7 k is gone")
+
+    @pytest.mark.skipif(not IS_2, reason="Airflow 3 asks the API server")
+    def test_a_key_that_was_asked_for_before_is_not_this_ones(self, hooks: Hooks):
+        stored = hooks.pushed("[1]")
+        (file,) = hooks.files()
+        file.unlink()
+        code = (
+            "from xcomctl.backend import asking\n"
+            "asking._LAST_KEY.set('skipmixin_key')\n"
+            f"XCom.deserialize_value(row(column({stored!r})))"
+        )
+        hooks.run(code).failed("DanglingError", "XCom d r t is gone")
 
 
 class TestHandWritten:
@@ -447,6 +570,42 @@ class TestHandWritten:
         done.failed("UsageError", "[xcomctl] rules: there is no rule 's4'", "gcs-variable")
 
 
+class TestProcesses:
+    """A file system that a process has opened is dead in its children, and cannot be opened where a loop runs."""
+
+    def test_after_a_fork(self, hooks: Hooks, bucket: s3.Bucket):
+        settings = on(bucket)
+        stored = hooks.pushed("[1]", **settings)
+        code = (
+            "import os\n"
+            "got, put = os.pipe()\n"
+            "if os.fork() == 0:\n"
+            "    try:\n"
+            f"        value = XCom.deserialize_value(row(column({stored!r})))\n"
+            f"        XCom.serialize_value(value, {NAMES})\n"
+            "    except BaseException as error:\n"
+            "        value = error\n"
+            "    os.write(put, repr(value).encode())\n"
+            "    os._exit(0)\n"
+            "os.wait()\n"
+            "os.read(got, 1000).decode()"
+        )
+        assert hooks.run(code, **settings).value == "[1]"
+        assert hooks.pulled(stored, **settings).value == [1]
+
+    def test_in_an_event_loop(self, hooks: Hooks, bucket: s3.Bucket):
+        looped = json.loads(connection(bucket))
+        settings = on(bucket, AIRFLOW_CONN_LOOPED=json.dumps(looped))
+        settings |= {f"{COMMON}PATH": f"s3://looped@{bucket.name}/xcom"}
+        code = (
+            "import asyncio\n"
+            "async def there_and_back():\n"
+            f"    return XCom.deserialize_value(row(XCom.serialize_value([1], {NAMES})))\n"
+            "asyncio.run(there_and_back())"
+        )
+        assert hooks.run(code, **settings).value == [1]
+
+
 class TestPurging:
     def test_the_object_goes(self, hooks: Hooks):
         stored = hooks.pushed("[1]")
@@ -481,7 +640,7 @@ class TestPurging:
         (hooks.folder / "xcom").write_text("")
         stored = json.dumps(f"{hooks.base}/d/r/t/{uuid4()}")
         done = hooks.purge(stored)
-        assert done.error is None and "NotADirectoryError" in done.log
+        assert done.error is None and "is left to `xcomctl gc`" in done.log and "NotADirectoryError" in done.log
         hooks.purge(stored, **{f"{OURS}PURGE_ERRORS": "raise"}).failed("NotADirectoryError")
         hooks.purge(stored, **{f"{OURS}PURGE_ERRORS": "perhaps"}).failed("UsageError", "none of log, raise")
 
@@ -538,15 +697,25 @@ class TestNewHooks:
     def test_long_names_are_cut_to_what_stores_allow(self, hooks: Hooks):
         code = self.WHERE.replace("'r'", "'r' * 900").format("None") + "XCom._store(where, -1, 'k', 1)"
         path = f"s3://{'b' * 60}/{'x' * 100}"
-        done = hooks.run(
+        code = (
             "from xcomctl.backend import objects\n"
-            "written = []\n"
+            "written, write = [], objects.write\n"
             "objects.write = lambda store, location, data: written.append(location.name)\n"
             + code.replace("XCom._store", "stored = XCom._store")
-            + "\nlen(written[0].encode())",
-            **{f"{COMMON}PATH": path},
+            + "\nobjects.write = write\nlen(written[0].encode())"
         )
+        done = hooks.run(code, **{f"{COMMON}PATH": path})
         assert done.value <= 1024
+
+    @pytest.mark.parametrize("names", ["'d', '..', '7'", "'..', 'a/../b', '..'", "'d', '../../../../x', 't'"])
+    def test_no_name_leads_out_of_its_place(self, hooks: Hooks, names: str):
+        where = self.WHERE.replace("'d', 'r', 't'", names).format(f"UUID('{uuid4()}')")
+        stored = hooks.run(where + "XCom._store(where, -1, 'k', 1)").value
+        (file,) = hooks.files()
+        assert place(str(file.relative_to(hooks.folder / "xcom"))) is not None
+        assert hooks.run(f"[kind._load(row({stored!r})) for kind in (XCom, Stock)]").value == [1, 1]
+        hooks.purge(json.dumps(stored))
+        assert hooks.files() == set()
 
     def test_both_pairs_are_overridden_together(self, hooks: Hooks):
         """One alone would switch the layout, and make Airflow refuse loops."""

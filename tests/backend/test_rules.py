@@ -61,8 +61,19 @@ def test_names_are_no_patterns():
 
 
 class TestBuckets:
-    def test_a_constant(self):
-        assert BUILTIN["gcs"].base().text == "gs://gcs-xcom-backend-example"
+    def test_a_constant(self, tmp_path: Path):
+        path = tmp_path / "rules.toml"
+        path.write_text(
+            '[mine]\nreference = "mine://{uuid}"\nroot = "gs://{bucket}"\n'
+            'bucket = { constant = "theirs" }\nobject = "{uuid}"\n'
+        )
+        assert rules(path)["mine"].base().text == "gs://theirs"
+
+    def test_nobody_is_sent_to_the_bucket_of_a_tutorial(self):
+        """Who owns that name on S3 would be told of runs, and could answer with values."""
+        assert [
+            name for name, rule in BUILTIN.items() if rule.bucket is not None and rule.bucket[0] == "constant"
+        ] == []
 
     def test_an_environment_variable(self, monkeypatch: pytest.MonkeyPatch):
         monkeypatch.delenv("XCOM_BUCKET_NAME", raising=False)

@@ -40,9 +40,10 @@ def remove(store: Address, location: Location) -> None:
 
 
 def _filesystem(store: Address) -> Any:
-    if store.conn_id is not None and options.flag("require_connection"):
+    is_remote = store.location.scheme != "file"
+    if store.conn_id is not None and is_remote and options.flag("require_connection"):
         inside.require_connection(store.conn_id)
-    return inside.filesystem(store.protocol, store.conn_id)
+    return inside.filesystem(store.protocol.lower(), store.conn_id)
 
 
 def _path(location: Location) -> str:

@@ -28,9 +28,18 @@ CODECS = {"gz": "gzip", "zst": "zstd", "zstandard": "zstd", "bzip2": "bz2", "bzi
 
 @cache
 def base() -> Address | None:
-    """Where objects lie; None where that is no URL of a store that Airflow knows, so that nothing can lie there."""
+    """Where objects lie; None where that is no URL of a store that Airflow knows, so that nothing can lie there.
+
+    A local path is spelled as Airflow spells it in references, whatever slashes and dots it is written with.
+    """
     text = inside.option(COMMON, "xcom_objectstorage_path")
-    return parse_base(text) if text else None
+    address = parse_base(text) if text else None
+    if address is None or ":" in (address.conn_id or ""):
+        return None
+    if address.location.scheme != "file":
+        return address
+    userinfo = f"{address.conn_id}@" if address.conn_id else ""
+    return parse_base(f"{address.protocol}://{userinfo}{address.location.name}")
 
 
 def required_base() -> Address:
@@ -91,7 +100,7 @@ def rules() -> tuple[tuple[Rule, Address | None], ...]:
 @cache
 def flag(name: str) -> bool:
     """Whether an option of [xcomctl] is on. Raises `UsageError` for a value that is neither true nor false."""
-    text = _text(name).lower()
+    text = _text(name).partition("#")[0].strip().lower()
     if text not in TRUE + FALSE:
         raise UsageError(f"[xcomctl] {name} = {text!r} is neither True nor False")
     return text in TRUE

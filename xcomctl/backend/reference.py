@@ -131,7 +131,7 @@ def parse_base(text: str) -> Address | None:
     address = parse(text.rstrip("/") if not text.endswith("://") else text + "/")
     if address is None or address.location.scheme == "file":
         return address
-    location = Location(address.location.scheme, address.location.bucket, address.location.name.strip("/"))
+    location = Location(address.location.scheme, address.location.bucket, address.location.name.rstrip("/"))
     return Address(address.text, address.protocol, address.conn_id, location)
 
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
-from urllib.parse import quote
 from uuid import uuid4
 
 from xcomctl.backend import lookup, objects, options, payload
-from xcomctl.backend.asking import Asked, last_key, names_of
+from xcomctl.backend.asking import Asked, names_of
 from xcomctl.backend.foreign import frame_of
 from xcomctl.backend.lookup import Found
 from xcomctl.backend.reference import Address, address_of, parse, place
@@ -29,7 +29,7 @@ LONGEST_NAME = 1024
 """The bytes that S3 and GCS allow the name of an object."""
 
 
-class XComBackend(Asked, StockBackend):  # type: ignore[misc,valid-type]
+class XComBackend(Asked, StockBackend):  # type: ignore[misc]
     """Large XComs in object storage, small ones in the database, and none of them lost without a word."""
 
     @staticmethod
@@ -60,7 +60,8 @@ class XComBackend(Asked, StockBackend):  # type: ignore[misc,valid-type]
             return _row_of(value, data)
         base = options.required_base()
         longest = LONGEST_NAME - len(base.text.encode()) - 1
-        name = coordinate.build_path("", key, suffix=f".json{_suffix()}", max_length=longest)
+        where = _safe(base, coordinate)
+        name = where.build_path("", key, suffix=f".json{_suffix()}", max_length=longest)
         return _written(_below(base, name), data)
 
     @staticmethod
@@ -70,10 +71,17 @@ class XComBackend(Asked, StockBackend):  # type: ignore[misc,valid-type]
         Raises `DanglingError` where its object is gone, `PayloadError` where it is no JSON, and what the store does.
         """
         names = names_of(result)
-        if IS_AIRFLOW_2:
-            return _followed(_parsed_row(result.value, names), names)
-        stored = result.value
-        return _followed(stored, names) if isinstance(stored, str) else BaseXCom.deserialize_value(result)
+        try:
+            if IS_AIRFLOW_2:
+                return _followed(_parsed_row(result.value, names), names)
+            stored = result.value
+            return _followed(stored, names) if isinstance(stored, str) else BaseXCom.deserialize_value(result)
+        except XcomctlError as error:
+            if not (IS_AIRFLOW_2 and is_control_key(names.get("key", ""))):
+                raise
+            # The scheduler of Airflow 2 asks for these while it looks at dependencies: an error there is the end of it.
+            log.error("XCom %s is taken for none: %s", _named(names), error)
+            return None
 
     @classmethod
     def load_value(cls, stored: Any) -> Any:
@@ -96,21 +104,16 @@ class XComBackend(Asked, StockBackend):  # type: ignore[misc,valid-type]
     @staticmethod
     def purge(xcom: Any, session: Any = None) -> None:
         """Delete the object of an XCom whose row is about to go, if it lies under the base path as ours."""
-        names = names_of(xcom)
-        found = lookup.find(xcom.value, names) if isinstance(xcom.value, str) else None
-        if found is None or not found.is_ours:
-            return
+        names, value = names_of(xcom), xcom.value
         try:
-            objects.remove(found.store, found.location)
+            found = lookup.find_below(value, names) if isinstance(value, str) else None
+            if found is not None and found.is_ours:
+                objects.remove(found.store, found.location)
         except Exception as error:
             if options.choice("purge_errors", "log", "raise") == "raise":
                 raise
-            log.warning(
-                "The object of XCom %s cannot be deleted and is left to `xcomctl gc`: %s: %s",
-                _described(found, names),
-                type(error).__name__,
-                error,
-            )
+            why = f"{type(error).__name__}: {error}"
+            log.warning("The object of XCom %s stays and is left to `xcomctl gc`: %s: %s", _named(names), value, why)
 
 
 class _Stored:
@@ -146,14 +149,16 @@ def _suffix() -> str:
 def _address_of(base: Address, ids: tuple[str, str, str], leaf: str) -> Address:
     """Where common-io would write, but for names that lead out of their place: those are quoted as in URLs."""
     plain = address_of(base, *ids, leaf)
-    return plain or _below(base, "/".join((*map(_quoted, ids), leaf)))
+    return plain or _below(base, "/".join((*map(lookup.quoted, ids), leaf)))
 
 
-def _quoted(name: str) -> str:
-    """A name as one segment that is neither `..` nor a bare number, which the state store's segments are."""
-    quoted = quote(name, safe="")
-    odd = not quoted.strip(".") or quoted.lstrip("-").isdecimal()
-    return f"%{ord(quoted[0]):02X}{quoted[1:]}" if odd else quoted
+def _safe(base: Address, coordinate: Any) -> Any:
+    """A coordinate of Airflow 3.4 whose names do not lead out of their place."""
+    if address_of(base, coordinate.dag_id, coordinate.run_id, coordinate.task_id, str(uuid4())) is not None:
+        return coordinate
+    import attrs  # Airflow brings it
+
+    return attrs.evolve(coordinate, **{name: lookup.quoted(getattr(coordinate, name)) for name in lookup.IDS})
 
 
 def _below(base: Address, name: str) -> Address:
@@ -185,42 +190,76 @@ def _parsed_row(stored: bytes | None, names: Mapping[str, str]) -> Any:
         return None
     if stored[:1] == payload.PICKLED:
         held = payload.string_of(stored)
-        if held is None:
-            raise payload.PayloadError(
-                f"XCom {_named(names)} is a pickle, which is never loaded: {payload.describe_pickle(stored)}"
-            )
-        return held[0]
+        return held[0] if held is not None else _unpickled(stored, names)
     try:
         return json.loads(stored, cls=XComDecoder)
     except ValueError as error:
         raise payload.PayloadError(f"XCom {_named(names)} is no JSON: {error}") from error
 
 
+def _unpickled(stored: bytes, names: Mapping[str, str]) -> Any:
+    """What Airflow itself pickled, lists and dictionaries of names: a run that is on its way needs it.
+
+    Raises `PayloadError` for every other pickle.
+    """
+    if is_control_key(names.get("key", "")):
+        with suppress(ValueError):
+            return payload.plain_pickle(stored)
+    what = payload.describe_pickle(stored)
+    raise payload.PayloadError(f"XCom {_named(names)} is a pickle, which is never loaded: {what}")
+
+
 def _followed(value: Any, names: Mapping[str, str]) -> Any:
     """A value, or what is in the object that it refers to."""
-    found = lookup.find(value, names) if isinstance(value, str) else None
+    if not isinstance(value, str):
+        return value
+    found = lookup.find(value, names)
     if found is None:
+        _tell_of_unknown_place(value, names)
         return value
     try:
         data = objects.read(found.store, found.location)
     except NOT_THERE:
         return _lost(value, found, names)
+    except ValueError:  # a NUL, half a surrogate pair: nothing that was written
+        if found.is_certain:
+            raise
+        return value
     try:
         return _value_of(data, found)
-    except XcomctlError as error:
+    except (XcomctlError, ValueError, TypeError, KeyError, AttributeError, ImportError) as error:
         if not found.is_certain:
             return value
-        why = f"{error}; {error.hint}" if error.hint else str(error)
+        why = f"{type(error).__name__}: {error}{_hint_of(error)}"
         raise payload.PayloadError(f"XCom {_described(found, names)} cannot be read from {value}: {why}") from error
+
+
+def _hint_of(error: Exception) -> str:
+    hint = getattr(error, "hint", None)
+    return f"; {hint}" if hint else ""
+
+
+def _tell_of_unknown_place(value: str, names: Mapping[str, str]) -> None:
+    """A URL that this row's task may have written as a reference, to a place that nothing here is told of.
+
+    Raises `UsageError` where no place is told at all: then this container is not configured as those that write.
+    """
+    if not lookup.is_reference_of(value, names):
+        return
+    if options.base() is None:
+        raise UsageError(
+            f"XCom {_named(names)} refers to {value}, and [common.io] xcom_objectstorage_path names no place"
+        )
+    log.warning(
+        "XCom %s looks like a reference to %s, which lies under no known base path, and is taken for data. "
+        "[xcomctl] read_paths may name earlier ones.",
+        _named(names),
+        value,
+    )
 
 
 def _lost(reference: str, found: Found, names: Mapping[str, str]) -> Any:
     """What a task gets where there is no object: an error, unless it is told otherwise."""
-    key = names.get("key") or last_key()
-    if found.is_certain and IS_AIRFLOW_2 and key is not None and is_control_key(key):
-        # The scheduler asks for these while it looks at dependencies, and an error there is the end of it.
-        log.error("The object of XCom %s is gone, so it is taken for none: %s", _described(found, names), reference)
-        return None
     if found.is_certain and options.choice("missing_object", "error", "url") == "error":
         raise DanglingError(
             f"the object of XCom {_described(found, names)} is gone: {reference}. Run the task again that pushed it"
@@ -249,6 +288,6 @@ def _described(found: Found, names: Mapping[str, str]) -> str:
 
 
 def _named(names: Mapping[str, str]) -> str:
-    ids = " ".join(names[name] for name in ("dag_id", "run_id", "task_id") if name in names)
+    ids = " ".join(names[name] for name in lookup.IDS if name in names)
     mapped = f"[{names['map_index']}]" if int(names.get("map_index", -1)) >= 0 else ""
     return f"{ids}{mapped} {names.get('key', '')}".strip() or "of unknown names"

@@ -30,6 +30,15 @@ def airflow_installed() -> bool:
     return importlib.util.find_spec("airflow") is not None
 
 
+def load_airflow_xcom() -> None:
+    """Import the module of Airflow's that resolves the XCom backend, whichever class that is."""
+    from airflow import __version__
+
+    importlib.import_module(
+        "airflow.models.xcom" if __version__.startswith("2.") else "airflow.sdk.execution_time.xcom"
+    )
+
+
 def airflow_configured() -> bool:
     """Whether this process has an airflow.cfg: without one every option is an environment variable or a default."""
     home = Path(os.path.expandvars(os.environ.get("AIRFLOW_HOME", "~/airflow"))).expanduser()
@@ -66,7 +75,7 @@ def airflow_variable(key: str) -> str | None:
     named = os.environ.get(f"AIRFLOW_VAR_{key.upper()}")
     if named is not None:
         return named
-    _ask_the_database()
+    ask_the_database()
     try:
         return cast(
             "str | None",
@@ -118,7 +127,7 @@ def _connected_filesystem(protocol: str, scheme: str, conn_id: str) -> Any:
     """
     _require_connection(conn_id)
     try:
-        with _unheard():
+        with unheard():
             return _get_fs()(protocol, conn_id)
     except ValueError as error:
         _, provider = PROVIDERS.get(scheme, ("", f"the one for {protocol}"))
@@ -136,7 +145,7 @@ def _require_connection(conn_id: str) -> None:
     def look_up(module: Any) -> object:
         return module.Connection.get_connection_from_secrets(conn_id)
 
-    _ask_the_database()
+    ask_the_database()
     try:
         _imported("airflow.models.connection", look_up)
     except MetadataError:
@@ -149,7 +158,7 @@ def _require_connection(conn_id: str) -> None:
         ) from error
 
 
-def _ask_the_database() -> None:
+def ask_the_database() -> None:
     """Outside a task, Airflow >=3.1.1 asks the metadata database only in a process so marked, as its own commands are.
 
     (airflow.sdk.execution_time.supervisor.ensure_secrets_backend_loaded)
@@ -174,7 +183,7 @@ def _imported(module: str, use: Callable[[Any], Any]) -> Any:
             "Airflow is not installed here, and this needs its configuration or connections",
             hint="install xcomctl beside Airflow, or say --db, --base-path and --storage-option",
         )
-    with _unheard():
+    with unheard():
         try:
             imported = importlib.import_module(module)
         except Exception as error:
@@ -191,7 +200,7 @@ def _told(error: Exception) -> str:
 
 
 @contextmanager
-def _unheard() -> Iterator[None]:
+def unheard() -> Iterator[None]:
     """Let Airflow talk to nobody. Its log handlers keep the streams that they find, so these are never closed."""
     os.environ["AIRFLOW__LOGGING__LOGGING_LEVEL"] = "CRITICAL"
     nobody = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115

@@ -6,6 +6,10 @@ side of this room does, and importing it loads nothing that Airflow's own class 
 
 from __future__ import annotations
 
+import asyncio
+import os
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from functools import cache
 from typing import Any, cast
 
@@ -52,8 +56,20 @@ def variable(key: str) -> str | None:
 
 
 def filesystem(protocol: str, conn_id: str | None) -> Any:
-    """The fsspec file system that Airflow opens for a URL, the same for all callers of a process."""
-    return attach(protocol=protocol, conn_id=conn_id).fs
+    """The fsspec file system that Airflow opens for a URL, the same for all callers of a process.
+
+    One that was opened before this process was forked off is dead here, and opened anew. Some cannot be opened on a
+    thread whose event loop runs, as the triggerer's does (asyncio.run in the Amazon provider): another thread does it.
+    """
+    store = attach(protocol=protocol, conn_id=conn_id)
+    if getattr(vars(store).get("fs"), "_pid", os.getpid()) != os.getpid():
+        del store.fs
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return store.fs
+    with ThreadPoolExecutor(1) as aside:
+        return aside.submit(copy_context().run, lambda: store.fs).result()
 
 
 @cache

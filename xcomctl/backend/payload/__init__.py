@@ -10,7 +10,7 @@ from __future__ import annotations
 from xcomctl.backend.payload.base import Json, PayloadError, visible
 from xcomctl.backend.payload.codec import SUFFIX_OF, Decompressed, compress, decompress
 from xcomctl.backend.payload.path import dig, path_steps
-from xcomctl.backend.payload.pickles import PICKLED, describe_pickle
+from xcomctl.backend.payload.pickles import PICKLED, describe_pickle, plain_pickle
 from xcomctl.backend.payload.serde import Collection, DataFrame, Instance, Scalar, View, view
 from xcomctl.backend.payload.show import Block, Frame, plain, readable
 from xcomctl.backend.payload.text import Parsed, looks_like_csv, parse, string_of
@@ -37,6 +37,7 @@ __all__ = [
     "parse",
     "path_steps",
     "plain",
+    "plain_pickle",
     "readable",
     "string_of",
     "view",

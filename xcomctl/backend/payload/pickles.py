@@ -1,12 +1,15 @@
-"""What a pickle says about itself, read opcode by opcode. Nothing is ever loaded, imported or called."""
+"""What a pickle says about itself, read opcode by opcode. No class is ever imported or called."""
 
 from __future__ import annotations
 
+import pickle
 import pickletools
 from collections.abc import Iterator
+from io import BytesIO
 from itertools import islice
+from typing import NoReturn
 
-from xcomctl.backend.payload.base import quoted, visible
+from xcomctl.backend.payload.base import Json, quoted, visible
 
 PICKLED = b"\x80"
 """What every pickle of protocol 2 or later begins with; Python has written no other since 2008."""
@@ -44,6 +47,28 @@ def pickled_string(data: bytes) -> str | None:
     except ValueError:
         return None
     return None
+
+
+def plain_pickle(data: bytes) -> Json:
+    """The value of a pickle that is made of nothing but containers, strings and numbers; for small ones.
+
+    Raises ValueError for every other: nothing that a pickle names is ever looked for.
+    """
+    try:
+        value: Json = _Plain(BytesIO(data)).load()
+    except Exception as error:  # a damaged pickle may raise anything
+        raise ValueError(f"{type(error).__name__}: {error}") from error
+    return value
+
+
+class _Plain(pickle.Unpickler):
+    """Builds what has opcodes of its own, and no instance of any class."""
+
+    def find_class(self, module: str, name: str) -> NoReturn:
+        raise ValueError(f"it is built by {module}.{name}")
+
+    def persistent_load(self, pid: object) -> NoReturn:
+        raise ValueError("it refers to something outside it")
 
 
 def _outermost(data: bytes) -> str:

@@ -27,7 +27,7 @@ SCHEMA = 1
 def fingerprint() -> dict[str, Any]:
     """The fingerprint of this container, to be written as JSON."""
     container = Container()
-    with compat._unheard():
+    with compat.unheard():
         taken: dict[str, Any] = {
             "schema": SCHEMA,
             "hostname": socket.gethostname(),

@@ -55,7 +55,7 @@ def connection(conn_id: str) -> Lookup:
             database = _has_database()
             if not database:
                 continue
-            compat._ask_the_database()
+            compat.ask_the_database()
         try:
             found = backend.get_connection(conn_id=conn_id)
         except Exception as failure:  # every secrets backend has errors of its own

@@ -48,7 +48,7 @@ def _hindrance(probe: Probe[Subject], settled: Mapping[str, Answer]) -> Answer |
 
 def _asked(probe: Probe[Subject], subject: Subject) -> Answer:
     try:
-        with compat._unheard(), deadline(probe.seconds):
+        with compat.unheard(), deadline(probe.seconds):
             return probe.ask(subject)
     except Overdue:
         signal.setitimer(signal.ITIMER_REAL, 0)
