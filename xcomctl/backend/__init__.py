@@ -7,16 +7,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from xcomctl.compat import load_airflow_xcom
-
 if TYPE_CHECKING:
     from xcomctl.backend.xcom import XComBackend
 
 
 def __getattr__(name: str) -> object:
     if name == "XComBackend":
+        from xcomctl import compat
+
         # Airflow resolves its backend while it imports its own module: let that be over before ours is half loaded.
-        load_airflow_xcom()
+        compat.airflow_xcom()
         from xcomctl.backend.xcom import XComBackend
 
         return XComBackend

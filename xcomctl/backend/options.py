@@ -22,9 +22,6 @@ COMMON = "common.io"
 TRUE, FALSE = ("t", "true", "1"), ("f", "false", "0")
 """What Airflow's `conf.getboolean` takes for an answer."""
 
-CODECS = {"gz": "gzip", "zst": "zstd", "zstandard": "zstd", "bzip2": "bz2", "bzip": "bz2", "sz": "snappy"}
-"""What people call a codec, and what fsspec does. `gz` is the example of common-io's own documentation."""
-
 
 @cache
 def base() -> Address | None:
@@ -70,7 +67,7 @@ def codec() -> str | None:
     """What objects are compressed with, by fsspec's name. Raises `UsageError` for one that there is not."""
     text = inside.option(COMMON, "xcom_objectstorage_compression")
     if text and text not in payload.SUFFIX_OF:
-        meant = CODECS.get(text.lower())
+        meant = payload.NICKNAMES.get(text.lower())
         raise UsageError(
             f"[common.io] xcom_objectstorage_compression = {text!r} is no compression that objects can have: "
             + (f"did you mean {meant}?" if meant else f"there are {', '.join(payload.SUFFIX_OF)}")

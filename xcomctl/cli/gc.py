@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Optional
 from xcomctl.cli import render, report, signals
 from xcomctl.cli.accounts import ask, show_dags, tell_failures, tell_outcome, tell_plan, told
 from xcomctl.cli.opening import opened
-from xcomctl.cli.options import Control, Display, Place, choose, duration, flag, takes
+from xcomctl.cli.options import Control, Display, Place, TimeBudget, choose, duration, flag, takes
 from xcomctl.cli.report import Report
 from xcomctl.errors import ExitCode, UsageError, XcomctlError
 
@@ -104,15 +104,7 @@ class Safety:
 class Running:
     """How it runs, from cron above all."""
 
-    time_budget: Annotated[
-        Optional[str],
-        flag(
-            "--time-budget",
-            metavar="AGE",
-            panel=_RUNNING,
-            help="Then begin no batch but the first; the next run goes on.",
-        ),
-    ] = None
+    time_budget: TimeBudget = None
     metrics_file: Annotated[
         Optional[Path],
         flag("--metrics-file", metavar="FILE", panel=_RUNNING, help="Write what was done, for Prometheus."),

@@ -115,19 +115,19 @@ class Control:
     ] = None
 
 
+TimeBudget = Annotated[
+    Optional[str],
+    flag(
+        "--time-budget", metavar="AGE", panel=_RUNNING, help="Then begin no batch but the first; the next run goes on."
+    ),
+]
+
+
 @dataclass(frozen=True)
 class Acting:
     """How a command that changes rows runs, and who agrees to it."""
 
-    time_budget: Annotated[
-        Optional[str],
-        flag(
-            "--time-budget",
-            metavar="AGE",
-            panel=_RUNNING,
-            help="Then begin no batch but the first; the next run goes on.",
-        ),
-    ] = None
+    time_budget: TimeBudget = None
     allow: Annotated[
         Optional[list[str]], flag("--allow", env="", metavar="GATE", panel=_SAFETY, help="Lift one gate; repeatable.")
     ] = None

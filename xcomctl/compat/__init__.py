@@ -30,13 +30,15 @@ def airflow_installed() -> bool:
     return importlib.util.find_spec("airflow") is not None
 
 
-def load_airflow_xcom() -> None:
-    """Import the module of Airflow's that resolves the XCom backend, whichever class that is."""
+def airflow_xcom() -> Any:
+    """The XCom class that Airflow's own processes resolve; None where this is asked while they do.
+
+    Raises what keeps the class from being imported.
+    """
     from airflow import __version__
 
-    importlib.import_module(
-        "airflow.models.xcom" if __version__.startswith("2.") else "airflow.sdk.execution_time.xcom"
-    )
+    module = "airflow.models.xcom" if __version__.startswith("2.") else "airflow.sdk.execution_time.xcom"
+    return getattr(importlib.import_module(module), "XCom", None)
 
 
 def airflow_configured() -> bool:

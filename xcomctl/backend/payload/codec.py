@@ -170,6 +170,10 @@ SUFFIX_OF = {
 """The ending that common-io gives an object for each codec, by fsspec's name."""
 
 
+NICKNAMES = {"gz": "gzip", "zst": "zstd", "zstandard": "zstd", "bzip2": "bz2", "bzip": "bz2", "sz": "snappy"}
+"""What people call a codec, and what fsspec does. `gz` is the example of common-io's own documentation."""
+
+
 def compress(data: bytes, codec: str) -> bytes:
     """The data as Airflow writes an object, by fsspec's writer of that name.
 

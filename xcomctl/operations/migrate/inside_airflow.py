@@ -11,22 +11,15 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from xcomctl.compat import airflow_xcom
+
 
 def main(asked: Path, answered: Path) -> None:
     """Answer whether each reference gives what the value did, and which class says so."""
-    backend = _backend()
+    backend = airflow_xcom()
     answers = [_same(backend, each["value"], each["reference"]) for each in json.loads(asked.read_text())]
     name = f"{backend.__module__}.{backend.__qualname__}"
     answered.write_text(json.dumps({"backend": name, "answers": answers}))
-
-
-def _backend() -> Any:
-    """The XCom class that workers resolve."""
-    try:
-        from airflow.sdk.execution_time.xcom import XCom
-    except ImportError:  # Airflow 2
-        from airflow.models.xcom import XCom
-    return XCom
 
 
 def _same(backend: Any, value: str, reference: str) -> str | None:

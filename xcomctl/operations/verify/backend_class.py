@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import importlib
 import inspect
 import re
 import sys
@@ -52,7 +51,7 @@ def airflow(container: Container) -> Answer:
 def backend_class(container: Container) -> Answer:
     """Which class a worker, and on Airflow 2 the scheduler too, gets for XCom."""
     try:
-        container.backend = resolved()
+        container.backend = compat.airflow_xcom()
     except Exception as error:
         return _unresolved(compat.airflow_option(*sources.BACKEND) or "", error)
     if container.backend.__name__ == "BaseXCom" and container.backend.__module__.startswith("airflow."):
@@ -61,14 +60,6 @@ def backend_class(container: Container) -> Answer:
             f"set {sources.variable_of(sources.BACKEND)}=xcomctl.backend.XComBackend",
         )
     return ok(f"{container.name}, from {inspect.getfile(container.backend)}")
-
-
-def resolved() -> Any:
-    """The class as Airflow's own processes import it; what keeps it from being imported is raised."""
-    from airflow import __version__ as release
-
-    module = "airflow.models.xcom" if release.startswith("2.") else "airflow.sdk.execution_time.xcom"
-    return importlib.import_module(module).XCom
 
 
 def signatures(container: Container) -> Answer:

@@ -17,7 +17,7 @@ from xcomctl.backend.provider import OPTIONS, SECTION
 from xcomctl.backend.reference import parse_base
 from xcomctl.errors import XcomctlError
 from xcomctl.operations.verify import inside, sources, versions
-from xcomctl.operations.verify.backend_class import resolved, why_unresolved
+from xcomctl.operations.verify.backend_class import why_unresolved
 from xcomctl.operations.verify.container import Container, name_of
 from xcomctl.operations.verify.sources import Name
 
@@ -57,9 +57,9 @@ def _airflow() -> dict[str, str | None]:
 
 
 def _class() -> dict[str, str | None]:
-    """The class that is resolved, and a digest of the file that it is in; else why there is none."""
+    """The class that is and a digest of the file that it is in; else why there is none."""
     try:
-        backend = resolved()
+        backend = compat.airflow_xcom()
         file = Path(inspect.getfile(backend))
         digest = hashlib.sha256(file.read_bytes()).hexdigest()
     except (Exception, SystemExit) as error:

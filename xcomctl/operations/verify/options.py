@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from xcomctl import compat
+from xcomctl.backend import payload
 from xcomctl.backend.reference import CANONICAL_SCHEMES, OWN_FOLDER, parse_base
 from xcomctl.operations.verify import sources
 from xcomctl.operations.verify.container import Container
 from xcomctl.operations.verify.sources import DEFAULT, Name
 from xcomctl.operations.verify.terms import Answer, Probe, fail, ok, skipped, warn
-
-CODECS = {"gz": "gzip", "zst": "zstd", "zstandard": "zstd", "bzip2": "bz2", "bzip": "bz2", "sz": "snappy"}
-"""What people call a codec, and what fsspec does; `gz` is the example of common-io's own documentation."""
 
 PACKAGES = {"zstd": "zstandard", "lz4": "lz4", "snappy": "python-snappy"}
 """What a codec needs that Python has not."""
@@ -83,17 +81,15 @@ def compression(container: Container) -> Answer:
         return ok(said)
     if text in PACKAGES:
         return fail(f"{said}, which is not installed here", f"pip install {PACKAGES[text]}")
-    meant = CODECS.get(text.lower(), text.lower())
+    meant = payload.NICKNAMES.get(text.lower(), text.lower())
     hint = f"did you mean {meant}?" if meant in {*compressions.values(), *PACKAGES} and meant != text else None
     return fail(f"{said}, which fsspec does not know", hint or f"there are {', '.join(sorted(compressions.values()))}")
 
 
 def _ours(said: str, codec: str) -> Answer:
     """xcomctl's own class compresses itself: whether it can is tried."""
-    from xcomctl.backend import payload
-
     if codec not in payload.SUFFIX_OF:
-        meant = CODECS.get(codec.lower())
+        meant = payload.NICKNAMES.get(codec.lower())
         hint = f"did you mean {meant}?" if meant else f"there are {', '.join(payload.SUFFIX_OF)}"
         return fail(f"{said}, which is no compression that objects can have", hint)
     payload.compress(b"{}", codec)
