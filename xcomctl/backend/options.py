@@ -7,7 +7,8 @@ wrong with it is told in one message, since that is all that a task's log shows 
 from __future__ import annotations
 
 import re
-from functools import cache
+from collections.abc import Callable, Iterator
+from functools import cache, partial
 from pathlib import Path
 
 from xcomctl.backend import payload
@@ -16,7 +17,7 @@ from xcomctl.backend.reference import Address, parse_base
 from xcomctl.backend.rules import Rule
 from xcomctl.backend.rules import rules as read_rules
 from xcomctl.compat import inside
-from xcomctl.errors import UsageError
+from xcomctl.errors import UsageError, XcomctlError
 
 COMMON = "common.io"
 TRUE, FALSE = ("t", "true", "1"), ("f", "false", "0")
@@ -104,12 +105,33 @@ def flag(name: str) -> bool:
 
 
 @cache
-def choice(name: str, *choices: str) -> str:
+def choice(name: str) -> str:
     """Which of its values an option of [xcomctl] has. Raises `UsageError` for any other."""
-    text = _text(name).lower()
+    text, choices = _text(name).lower(), OPTIONS[name].choices
     if text not in choices:
         raise UsageError(f"[xcomctl] {name} = {text!r} is none of {', '.join(choices)}")
     return text
+
+
+def faults() -> Iterator[str]:
+    """What is wrong with the options of [xcomctl], each of which is else only read where it is needed.
+
+    A bucket that an Airflow Variable names is not looked for: a task may see what this process does not.
+    """
+    asked: list[Callable[[], object]] = [read_paths, _rules_with_their_roots]
+    asked += [partial(flag, name) for name, option in OPTIONS.items() if option.type == "boolean"]
+    asked += [partial(choice, name) for name, option in OPTIONS.items() if option.choices]
+    for ask in asked:
+        try:
+            ask()
+        except XcomctlError as error:
+            yield error.message
+
+
+def _rules_with_their_roots() -> None:
+    for rule, root in rules():
+        if root is None and (rule.bucket or ("",))[0] != "variable":
+            rule.base()
 
 
 def _text(name: str) -> str:

@@ -20,6 +20,7 @@ class Option:
     type: str
     default: str
     example: str | None = None
+    choices: tuple[str, ...] = ()
 
 
 OPTIONS = {
@@ -28,6 +29,7 @@ OPTIONS = {
         " as common-io does since 1.6.2.",
         "string",
         "error",
+        choices=("error", "url"),
     ),
     "control_keys_inline": Option(
         "Keep in the database what Airflow itself reads from there: skipmixin_key, past_depends_met, operator links.",
@@ -64,6 +66,7 @@ OPTIONS = {
         "What becomes of a task whose earlier object cannot be deleted as it starts: `log` and go on, or `raise`.",
         "string",
         "log",
+        choices=("log", "raise"),
     ),
     "require_connection": Option(
         "Refuse a URL whose Airflow connection does not exist. Without this the Amazon provider goes on with the"

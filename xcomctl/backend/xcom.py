@@ -110,7 +110,7 @@ class XComBackend(Asked, StockBackend):  # type: ignore[misc]
             if found is not None and found.is_ours:
                 objects.remove(found.store, found.location)
         except Exception as error:
-            if options.choice("purge_errors", "log", "raise") == "raise":
+            if options.choice("purge_errors") == "raise":
                 raise
             why = f"{type(error).__name__}: {error}"
             log.warning("The object of XCom %s stays and is left to `xcomctl gc`: %s: %s", _named(names), value, why)
@@ -260,7 +260,7 @@ def _tell_of_unknown_place(value: str, names: Mapping[str, str]) -> None:
 
 def _lost(reference: str, found: Found, names: Mapping[str, str]) -> Any:
     """What a task gets where there is no object: an error, unless it is told otherwise."""
-    if found.is_certain and options.choice("missing_object", "error", "url") == "error":
+    if found.is_certain and options.choice("missing_object") == "error":
         raise DanglingError(
             f"the object of XCom {_described(found, names)} is gone: {reference}. Run the task again that pushed it"
         )

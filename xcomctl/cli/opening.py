@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -12,10 +11,7 @@ from xcomctl.cli import report
 from xcomctl.cli.options import Place
 from xcomctl.cli.report import Report
 from xcomctl.errors import UsageError
-
-_SECRET = re.compile("secret|token|passw|credential|connection_string|sas|.key", re.IGNORECASE)
-
-_PASSWORD = re.compile(r"://[^/@]*:([^/@]+)@")
+from xcomctl.masking import is_sensitive, passwords_in
 
 if TYPE_CHECKING:
     from xcomctl.catalog import Catalog
@@ -31,7 +27,7 @@ def opened(place: Place, said: Report, *, databases: int | None = None, control:
     if databases and len(urls) > databases:
         raise UsageError("this command reads one database", hint="give --db once")
     hush(said)
-    report.hide([*_secret_options(place.storage_option or ()), *_PASSWORD.findall(place.base_path or "")])
+    report.hide([*_secret_options(place.storage_option or ()), *passwords_in(place.base_path or "")])
     from xcomctl import settings
     from xcomctl.operations.deployment import open_deployment
 
@@ -65,7 +61,7 @@ def _tell_unknown_head(catalog: Catalog, said: Report) -> None:
 def _secret_options(words: Sequence[str]) -> list[str]:
     """The values of those storage options that open a door."""
     named = (word.partition("=") for word in words)
-    return [value for name, _, value in named if _SECRET.search(name)]
+    return [value for name, _, value in named if is_sensitive(name)]
 
 
 def _whole(words: Sequence[str]) -> list[str]:

@@ -11,15 +11,13 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TextIO
-from urllib.parse import quote
 
 from xcomctl.cli.options import Color, Display, LogFormat
 from xcomctl.errors import XcomctlError
+from xcomctl.masking import Mask
 from xcomctl.model import XCom
 
 TICK_SECONDS = 0.2
-SHORTEST_SECRET = 4
-"""What is shorter than that would take ordinary words with it."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +94,7 @@ class Report:
 
 
 _started = [Report()]
-_secrets: set[str] = set()
+_masked = Mask()
 
 
 def _write(text: str) -> None:
@@ -116,19 +114,13 @@ def drop_unwritable(*streams: TextIO) -> None:
 
 def hide(secrets: Iterable[str]) -> None:
     """Never show these again, not even as part of what a library says: gcsfs puts a token into its errors."""
-    _secrets.update(secret for secret in secrets if len(secret) >= SHORTEST_SECRET)
-
-
-def _masked(text: str) -> str:
-    for secret in _secrets:
-        text = text.replace(secret, "***").replace(quote(secret, safe=""), "***")
-    return text
+    _masked.hide(*secrets)
 
 
 def start(display: Display) -> Report:
     """The report of the command that runs, as its options want it; `main` finds it there when the command fails."""
     _started[0] = Report(display)
-    _secrets.clear()
+    _masked.forget()
     return _started[0]
 
 

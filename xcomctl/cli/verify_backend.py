@@ -9,6 +9,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional
@@ -57,7 +58,9 @@ class Trial:
         if self.wait is None:
             return None
         own = time.monotonic() + duration(self.wait, "--wait").total_seconds()
-        return min(own, float(inherited)) if inherited else own
+        with suppress(ValueError):
+            return min(own, float(inherited or "none"))
+        return own
 
 
 @dataclass(frozen=True)
@@ -107,9 +110,13 @@ def verify_backend(
         with signals.heeded():
             if comparing.fingerprint:
                 return _print_fingerprint(display)
-            checks = _compared(files or ()) if comparing.compare else _verified(trial, display, said)
-            if until is not None and _failed(checks):
-                _try_again(until, checks, said)
+            if comparing.compare:
+                checks = _compared(files or ())
+            else:
+                container = _container(trial, display)
+                checks = _verified(container, said)
+                if until is not None and (waits_for := _unsettled(checks, container)):
+                    _try_again(until, waits_for, said)
         _tell(checks, display, said)
     except (UsageError, BrokenPipeError):
         raise
@@ -132,10 +139,9 @@ def _require_sense(trial: Trial, comparing: Comparing, files: Sequence[Path]) ->
         duration(trial.wait, "--wait")
 
 
-def _verified(trial: Trial, display: Display, said: Report) -> list[Check]:
+def _verified(container: Container, said: Report) -> list[Check]:
     from xcomctl.operations.verify import verify
 
-    container = _container(trial, display)
     checks = []
     gc.disable()  # Airflow makes objects by the million as it is imported, and no garbage: a tenth of the time is saved
     try:
@@ -146,7 +152,6 @@ def _verified(trial: Trial, display: Display, said: Report) -> list[Check]:
                 watch("checks", len(checks))
     finally:
         gc.enable()
-        report.hide(container.hidden)
     return checks
 
 
@@ -192,12 +197,18 @@ def _print_fingerprint(display: Display) -> ExitCode:
     return ExitCode.OK
 
 
-def _try_again(until: float, checks: Sequence[Check], said: Report) -> None:
+def _unsettled(checks: Sequence[Check], container: Container) -> Check | None:
+    """The first check that may yet end otherwise: one that failed, or one that waits for the metadata database."""
+    return next(
+        (c for c in checks if c in _failed(checks) or (container.awaits_database and c.id == "connection")), None
+    )
+
+
+def _try_again(until: float, first: Check, said: Report) -> None:
     """Become a new process, if there is time left: this one never imports anew what once failed to be imported."""
     left = until - time.monotonic()
     if left <= 0:
         return
-    first = _failed(checks)[0]
     said.note(f"not yet: {first.id}: {first.detail}; trying for another {left:.0f} s")
     time.sleep(min(PAUSE_SECONDS, left))
     sys.stdout.flush()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
@@ -63,7 +64,7 @@ def airflow_option(section: str, key: str) -> str | None:
         raise
     except Exception as error:
         raise MetadataError(
-            f"Airflow's configuration of [{section}] {key} is broken: {_told(error)}",
+            f"Airflow's configuration of [{section}] {key} is broken: {told(error)}",
             hint="run `airflow config list`",
         ) from error
     return str(value).strip() if value else None  # what a command prints ends in a newline
@@ -190,15 +191,16 @@ def _imported(module: str, use: Callable[[Any], Any]) -> Any:
             imported = importlib.import_module(module)
         except Exception as error:
             raise MetadataError(
-                f"Airflow does not start: {_told(error)}", hint="run `airflow version` to see why"
+                f"Airflow does not start: {told(error)}", hint="run `airflow version` to see why"
             ) from error
         return use(imported)
 
 
-def _told(error: Exception) -> str:
-    """An error in one line, without what a command of the configuration printed, which may be a secret."""
-    first = (str(error).strip().splitlines() or [""])[0]
-    return f"{type(error).__name__}: {first.partition(' Output:')[0]}"
+def told(error: BaseException) -> str:
+    """An error in one line, without what a command of the configuration is and printed: both may hold a secret."""
+    first = next((line.strip() for line in str(error).splitlines() if line.strip()), "").partition(" Output:")[0]
+    first = re.sub(r"(Cannot execute ).*?(\. Error code is)", r"\1a command of the configuration\2", first)
+    return f"{type(error).__name__}: {first}"
 
 
 @contextmanager

@@ -22,6 +22,13 @@ from xcomctl.model import Deletion, Kept, Outcome, Removal, Return, StoredObject
 NO_LINKS = (errno.EPERM, errno.EXDEV, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK)
 """What file systems without hard links answer."""
 
+HINTS = {
+    errno.ENOSPC: "the volume is full",
+    errno.EDQUOT: "the quota is used up",
+    errno.EFBIG: "the file system, or ulimit -f, allows no file of this size",
+    errno.EROFS: "the volume is mounted read-only",
+}
+
 T = TypeVar("T")
 
 
@@ -260,5 +267,5 @@ def _cannot_be(error: OSError | ValueError) -> bool:
 def _refused(verb: str, name: str, error: Exception) -> StorageError:
     return StorageError(
         f"cannot {verb} file://{name}: {getattr(error, 'strerror', error)}",
-        hint="check the permissions of the user that runs xcomctl",
+        hint=HINTS.get(getattr(error, "errno", None) or 0, "check the permissions of the user that runs xcomctl"),
     )

@@ -45,6 +45,7 @@ class S3Store:
         self._bucket = bucket
         self._bucket_answered = False
         self._versioning: str | None = None
+        self.left_versions: list[str] = []
         self._filesystem = filesystem
         filesystem.retries = 1  # botocore asks again and says so; s3fs says nothing, and what it did itself looks alien
 
@@ -149,16 +150,33 @@ class S3Store:
             return False
 
     def discard(self, names: Sequence[str]) -> None:
-        """Every version of each: where a bucket keeps versions, or did, a delete marker would be litter of its own."""
-        keys = [{"Key": name} for name in names]
+        """Every version of each: where a bucket keeps versions, or did, a delete marker would be litter of its own.
+
+        Who may not ask whether it does is told by the marker that a delete makes. `left_versions` names those whose
+        versions these credentials may then not delete either.
+        """
         if self._versioning_status():
-            keys = [{"Key": n, "VersionId": each["VersionId"]} for n in names for each in self._versions(n)]
+            self._discard(self._keys_of_versions(names))
+        elif hidden := [e["Key"] for e in self._discard([{"Key": name} for name in names]) if e.get("DeleteMarker")]:
+            try:
+                self._discard(self._keys_of_versions(hidden))
+            except StorageError:
+                self.left_versions += hidden
+
+    def _keys_of_versions(self, names: Sequence[str]) -> list[dict[str, str]]:
+        return [{"Key": name, "VersionId": each["VersionId"]} for name in names for each in self._versions(name)]
+
+    def _discard(self, keys: Sequence[dict[str, str]]) -> list[Answer]:
+        """What the store says of each that it deleted."""
+        deleted: list[Answer] = []
         for start in range(0, len(keys), KEYS_PER_DELETE):
             batch = keys[start : start + KEYS_PER_DELETE]
-            answer = self._call("delete", batch[0]["Key"], "delete_objects", Delete={"Objects": batch, "Quiet": True})
+            answer = self._call("delete", batch[0]["Key"], "delete_objects", Delete={"Objects": batch})
             for entry in answer.get("Errors", ()):
                 url, reason = f"s3://{self._bucket}/{entry['Key']}", f"{entry.get('Code')}: {entry.get('Message')}"
                 raise StorageError(f"cannot delete {url}: {reason}", hint="the credentials may not delete here")
+            deleted += answer.get("Deleted", ())
+        return deleted
 
     def way_back(self, keep: timedelta) -> WayBack:
         """The bucket's own versions, or a copy: S3 keeps nothing else."""

@@ -7,12 +7,14 @@ import inspect
 import re
 import sys
 from collections.abc import Iterator
+from traceback import extract_tb
 from types import SimpleNamespace
 from typing import Any
 
 from xcomctl import compat
 from xcomctl.operations.verify import sources
 from xcomctl.operations.verify.container import Container, name_of
+from xcomctl.operations.verify.options import wanted_class
 from xcomctl.operations.verify.terms import IMPORT_SECONDS, Answer, Probe, fail, ok, warn
 
 STOCK = "airflow.providers.common.io.xcom.backend.XComObjectStorageBackend"
@@ -32,11 +34,14 @@ def airflow(container: Container) -> Answer:
     if not compat.airflow_installed():
         return fail("Airflow is not installed here", f"{sys.executable} is xcomctl's Python: install it beside Airflow")
     try:
-        import airflow as installed
+        import airflow as started
     except Exception as error:  # of its configuration, of a plugin, of a package that does not fit
-        return fail(f"Airflow does not start: {why_unresolved(error)}", "run `airflow version` to see why")
+        if not _comes_of_the_class(error):
+            return fail(f"Airflow does not start: {why_unresolved(error)}", "run `airflow version` to see why")
+        container.unresolved = error
+        return ok("Airflow is here, and does not start without its XCom backend")
 
-    container.release = str(installed.__version__)
+    container.release = str(started.__version__)
     container.version = _numbers(container.release)
     if container.version < OLDEST:
         return fail(
@@ -50,10 +55,12 @@ def airflow(container: Container) -> Answer:
 
 def backend_class(container: Container) -> Answer:
     """Which class a worker, and on Airflow 2 the scheduler too, gets for XCom."""
+    if container.unresolved is not None:
+        return _unresolved(wanted_class(container), container.unresolved)
     try:
         container.backend = compat.airflow_xcom()
     except Exception as error:
-        return _unresolved(compat.airflow_option(*sources.BACKEND) or "", error)
+        return _unresolved(wanted_class(container), error)
     if container.backend.__name__ == "BaseXCom" and container.backend.__module__.startswith("airflow."):
         return fail(
             f"Airflow resolves its default, {container.name}: every value stays in the database",
@@ -129,18 +136,21 @@ def _half_pair(backend: Any) -> tuple[str, str] | None:
     return None
 
 
+def _comes_of_the_class(error: BaseException) -> bool:
+    """Whether Airflow did not start because it resolved the class, as 3.0 does while it is imported."""
+    return any(frame.name == "resolve_xcom_backend" for frame in extract_tb(error.__traceback__))
+
+
 def _base_of(backend: Any) -> Any:
     return next(k for k in backend.__mro__ if k.__name__ == "BaseXCom")
 
 
 def why_unresolved(error: BaseException) -> str:
     """What kept the class from being imported, in one line."""
-    cause = _cause(error)
-    said = str(cause).strip().splitlines()
-    return f"{type(cause).__name__}: {said[0] if said else ''}"
+    return compat.told(_cause(error))
 
 
-def _unresolved(wanted: str, error: Exception) -> Answer:
+def _unresolved(wanted: str, error: BaseException) -> Answer:
     """Why the class cannot be imported, and what helps."""
     cause = _cause(error)
     detail = f"Airflow cannot import {wanted}: {why_unresolved(error)}"

@@ -2,30 +2,30 @@
 
 from __future__ import annotations
 
-import re
 import secrets
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 from xcomctl.backend.reference import OWN_FOLDER, Address
 from xcomctl.backend.rules import Rule
 from xcomctl.errors import XcomctlError
+from xcomctl.masking import Mask, without_userinfo
+from xcomctl.operations.verify import sources
 
 if TYPE_CHECKING:
     from xcomctl.operations.verify.trials import Trials
 
-_USERINFO = re.compile(r"(?<=://)[^/@\s]*:[^/\s]*(?=@)")
-SHORTEST_SECRET = 4
-
 
 @dataclass
 class Container:
-    """The subject of the checks. `version` is Airflow's release, `backend` the class that it resolved.
+    """The subject of the checks. `version` is Airflow's release, `backend` the class that it resolved, `unresolved` why
+    Airflow itself does not start without it.
 
     `in_haste` leaves out what takes long. `rule` tells where a hand-written class has its objects, and `rule_root` the
-    bucket that the rule does not know.
+    bucket that the rule does not know. `awaits_database` says that an answer may be another once the metadata database
+    is there, `has_gone_out` that the class was seen to write an object; `left_behind` are references of objects that
+    could not be deleted.
     """
 
     read_only: bool = False
@@ -36,13 +36,21 @@ class Container:
     version: tuple[int, ...] = ()
     release: str = ""
     backend: Any = None
+    unresolved: BaseException | None = None
     base: Address | None = None
     threshold: int = -1
     filesystem: Any = None
     has_probe: bool = False
     can_delete: bool = False
+    may_list: bool = True
+    awaits_database: bool = False
+    has_gone_out: bool = False
+    left_behind: list[str] = field(default_factory=list)
     trials: Trials | None = None
-    hidden: set[str] = field(default_factory=set)
+    mask: Mask = field(default_factory=Mask)
+
+    def __post_init__(self) -> None:
+        self.hide(*sources.secrets())
 
     @cached_property
     def uses_object_storage(self) -> bool:
@@ -83,14 +91,12 @@ class Container:
         return f"{OWN_FOLDER}/verify-{self.token}"
 
     def hide(self, *texts: object) -> None:
-        """Never say these again: what is secret, and long enough not to be part of plain words."""
-        self.hidden.update(text for text in map(str, texts) if len(text) >= SHORTEST_SECRET)
+        """Never say these again."""
+        self.mask.hide(*texts)
 
     def masked(self, text: str) -> str:
         """A text without anything secret."""
-        for secret in self.hidden:
-            text = text.replace(secret, "***").replace(quote(secret, safe=""), "***")
-        return _USERINFO.sub("***", text)
+        return without_userinfo(self.mask(text))
 
 
 def name_of(kind: Any) -> str:

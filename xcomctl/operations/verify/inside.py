@@ -7,16 +7,20 @@ from __future__ import annotations
 
 import importlib
 import json
-import socket
+import os
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
+from enum import Enum
+from inspect import signature
 from typing import Any
 from urllib.parse import urlsplit
 
 from xcomctl import compat
 from xcomctl.backend.reference import Address
+from xcomctl.catalog.engine import connected, open_engine
+from xcomctl.errors import MetadataError
+from xcomctl.masking import passwords_in, secrets_in
 
 SOURCES = {
     "EnvironmentVariablesBackend": "from the environment",
@@ -25,57 +29,74 @@ SOURCES = {
 
 DATABASE_BACKEND = "MetastoreBackend"
 
-PORTS = {"postgresql": 5432, "mysql": 3306, "mariadb": 3306}
-CONNECT_SECONDS = 5.0
+LOGIN_IS_A_NAME = ("wasb", "adls", "azure_data_lake", "azure")
 
 ENDPOINTS = ("endpoint_url", "host", "account_url", "account_host")
 
 
+class Database(Enum):
+    """Whether the metadata database can be asked."""
+
+    PRESENT = "present"
+    ABSENT = "absent"
+    """There is none here, as on workers of Airflow 3."""
+    SILENT = "silent"
+    """One is configured, and does not answer, or has no tables yet."""
+
+
 @dataclass(frozen=True, slots=True)
 class Lookup:
-    """What became of looking for a connection. `source` says where it was found, or not found; `database` whether
-    there was a metadata database to ask; `error` why one that is there cannot be read.
+    """What became of looking for a connection. `source` says where it was found, or not found; `error` why one that is
+    there cannot be read.
     """
 
     connection: Any
     source: str
-    database: bool = False
+    database: Database = Database.ABSENT
     error: str = ""
 
 
 def connection(conn_id: str) -> Lookup:
     """Look for an Airflow connection wherever this process may, one place after the other."""
-    from airflow.configuration import ensure_secrets_loaded
-
     asked = []
-    error, database = "", False
-    for backend in ensure_secrets_loaded():
+    error, database, absent = "", Database.ABSENT, ", and no metadata database is at hand here"
+    for backend, workers_only in _secrets_backends():
         kind = type(backend).__name__
+        source = SOURCES.get(kind, f"from {kind}")
         if kind == DATABASE_BACKEND:
-            database = _has_database()
-            if not database:
+            database, silence = _database()
+            if database is not Database.PRESENT:
+                absent = f", and the metadata database does not answer: {silence}" if silence else absent
                 continue
+            absent = ""
             compat.ask_the_database()
         try:
             found = backend.get_connection(conn_id=conn_id)
         except Exception as failure:  # every secrets backend has errors of its own
-            error = f"{type(failure).__name__}, {SOURCES.get(kind, f'from {kind}')}"
+            error = f"{type(failure).__name__}, {source}"
             continue
         if found is not None:
-            return Lookup(found, SOURCES.get(kind, f"from {kind}"), database)
-        asked.append(SOURCES.get(kind, f"from {kind}").removeprefix("from "))
+            if workers_only:
+                _hand_over(found)
+            return Lookup(found, source, database)
+        asked.append(source.removeprefix("from "))
     places = f"neither in {', nor in '.join(asked)}" if asked else "nowhere"
-    absent = "" if database else ", and no metadata database is at hand here"
     return Lookup(None, f"{places}{absent}", database, error)
 
 
 def secrets_of(connection: Any) -> Iterator[str]:
-    """What of a connection must never be said: all that may be a secret."""
-    for secret in (connection.login, connection.password):
-        if secret:
-            yield str(secret)
-    with suppress(ValueError, TypeError):
-        yield from _strings(json.loads(connection.extra or "null"))
+    """What of a connection must never be said: all that may be a secret.
+
+    The login of Azure is the name of an account, or of a client.
+    """
+    if connection.login and connection.conn_type not in LOGIN_IS_A_NAME:
+        yield str(connection.login)
+    if connection.password:
+        yield str(connection.password)
+        yield from passwords_in(str(connection.password))
+    extra = str(connection.extra or "")
+    with suppress(ValueError, TypeError, RecursionError):
+        yield from secrets_in(json.loads(extra))
 
 
 def endpoint_of(connection: Any) -> str:
@@ -135,6 +156,11 @@ def address_of(scheme: str, filesystem: Any) -> str | None:
     return str(filesystem._location) if scheme == "gs" else None
 
 
+def has_proxy(scheme: str, filesystem: Any) -> bool:
+    """Whether an open file system goes through a proxy that its connection names (botocore's config_kwargs)."""
+    return scheme == "s3" and bool(filesystem.s3.meta.config.proxies)
+
+
 def _openers() -> Any:
     return _io()._register_filesystems()
 
@@ -149,40 +175,47 @@ def _io() -> Any:
     raise ImportError("Airflow has no module of file systems")
 
 
-def _has_database() -> bool:
-    """Whether the metadata database answers, and is one."""
+def _database() -> tuple[Database, str]:
+    """Whether there is a metadata database to ask, and why it is silent.
+
+    xcomctl's own engine looks, which gives up after ten seconds; Airflow's waits for a server that says nothing.
+    """
     from airflow import settings
     from sqlalchemy import text
-    from sqlalchemy.engine import make_url
 
     url = compat.airflow_option("database", "sql_alchemy_conn") or ""
     try:
-        parsed = make_url(url)
-        if parsed.get_backend_name() == "sqlite" and not Path(parsed.database or "").is_file():
-            return False
-        if parsed.host:  # a driver would wait for minutes
-            port = parsed.port or PORTS.get(parsed.get_backend_name(), 0)
-            socket.create_connection((parsed.host, port), timeout=CONNECT_SECONDS).close()
-        if settings.engine is None:
-            settings.configure_orm()
-        with settings.engine.connect() as opened:
+        engine = open_engine(url)
+        with connected(engine) as opened:
             opened.execute(text("select 1 from connection where 1 = 0"))
-    except Exception:  # of the driver, of SQLAlchemy, or of a URL that is none: it does not answer
-        return False
-    return True
+        engine.dispose()
+    except MetadataError as error:
+        return (Database.ABSENT, "") if url.startswith("sqlite") else (Database.SILENT, error.message)
+    if settings.engine is None:
+        settings.configure_orm()
+    return Database.PRESENT, ""
 
 
-def _strings(value: object) -> Iterator[str]:
-    """The strings in what extras hold; URLs and names among them are hidden too, for nobody needs them."""
-    if isinstance(value, str) and "://" not in value:
-        yield value
-    elif isinstance(value, dict):
-        for name, inner in value.items():
-            if name not in ("region_name", "endpoint_url", "service_name"):
-                yield from _strings(inner)
-    elif isinstance(value, list):
-        for inner in value:
-            yield from _strings(inner)
+def _secrets_backends() -> list[tuple[Any, bool]]:
+    """Where connections are looked for, in order, and whether only workers look there ([workers] secrets_backend)."""
+    from airflow.configuration import ensure_secrets_loaded, get_custom_secret_backend
+
+    shared = [(each, False) for each in ensure_secrets_loaded()]
+    if "worker_mode" not in signature(get_custom_secret_backend).parameters:
+        return shared
+    own = get_custom_secret_backend(worker_mode=True)
+    if own is None or any(type(own) is type(each) for each, _ in shared):
+        return shared
+    if hasattr(own, "_set_connection_class"):
+        from airflow.models import Connection
+
+        own._set_connection_class(Connection)
+    return [(own, True), *shared]
+
+
+def _hand_over(connection: Any) -> None:
+    """Let this process see a connection that Airflow's server side, which opens its stores here, does not look for."""
+    os.environ[f"AIRFLOW_CONN_{connection.conn_id.upper()}"] = connection.get_uri()
 
 
 def _host(text: str) -> str:

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import difflib
+
 from xcomctl import compat
 from xcomctl.backend import payload
+from xcomctl.backend.provider import OPTIONS, SECTION
 from xcomctl.backend.reference import CANONICAL_SCHEMES, OWN_FOLDER, parse_base
 from xcomctl.operations.verify import sources
 from xcomctl.operations.verify.container import Container
 from xcomctl.operations.verify.sources import DEFAULT, Name
 from xcomctl.operations.verify.terms import Answer, Probe, fail, ok, skipped, warn
+
+DEFAULT_CLASSES = tuple(
+    f"airflow.{module}.BaseXCom" for module in ("models.xcom", "sdk.bases.xcom", "sdk.execution_time.xcom")
+)
+DEFAULTS = {sources.BACKEND: DEFAULT_CLASSES, sources.THRESHOLD: ("-1",)}
 
 PACKAGES = {"zstd": "zstandard", "lz4": "lz4", "snappy": "python-snappy"}
 """What a codec needs that Python has not."""
@@ -19,7 +27,7 @@ def near_misses(container: Container) -> Answer:
     found = sources.near_misses()
     if not found:
         return ok("nothing looks like an option that Airflow would pass over")
-    idle = [miss for miss in found if sources.source_of(miss.meant) == DEFAULT]
+    idle = [miss for miss in found if sources.source_of(miss.meant) == DEFAULT and _counts(miss.meant, container)]
     worst = (idle or found)[0]
     detail = f"nobody reads {', '.join(miss.found for miss in found)}"
     hint = f"write {sources.variable_of(worst.meant)}, or [{worst.meant[0]}] {worst.meant[1]} in airflow.cfg"
@@ -28,14 +36,47 @@ def near_misses(container: Container) -> Answer:
     return warn(f"{detail}: what counts is set elsewhere", f"remove it, or {hint}")
 
 
+def _counts(option: Name, container: Container) -> bool:
+    """Whether the class would read the option; what nobody knows counts."""
+    return option == sources.BACKEND or container.backend is None or container.uses_object_storage
+
+
 def backend_option(container: Container) -> Answer:
     """Which class is asked for, and where."""
-    value = compat.airflow_option(*sources.BACKEND)
-    source = sources.source_of(sources.BACKEND)
-    if not value or source == DEFAULT:
+    value = wanted_class(container)
+    if not value or value in DEFAULT_CLASSES:
         hint = f"set {sources.variable_of(sources.BACKEND)}=xcomctl.backend.XComBackend"
         return fail("[core] xcom_backend is not set: every value stays in the database", hint)
+    if value != value.strip("\"' "):
+        right = value.strip("\"' ")
+        return fail(
+            f"{_said(sources.BACKEND, value)}: Airflow takes the quotes for a part of the name", f"write {right}"
+        )
     return ok(_said(sources.BACKEND, value))
+
+
+def wanted_class(container: Container) -> str:
+    """The class that is asked for; as it is written where Airflow does not start because of it."""
+    if container.unresolved is not None:
+        return sources.written(sources.BACKEND) or ""
+    return compat.airflow_option(*sources.BACKEND) or ""
+
+
+def own_options(container: Container) -> Answer:
+    """Whether those of [xcomctl] are ones that there are, and can be read: a task would find out one by one."""
+    if not container.is_ours:
+        return skipped(f"{container.name} does not read [{SECTION}]")
+    from xcomctl.backend import options
+
+    wrong = list(options.faults())
+    if wrong:
+        return fail("; ".join(wrong), "docs/backend.md says what each may be; `airflow config list` shows them")
+    strange = sorted(sources.names_in(SECTION) - set(OPTIONS))
+    if strange:
+        near = difflib.get_close_matches(strange[0], OPTIONS, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(OPTIONS)}"
+        return warn(f"nobody reads [{SECTION}] {', '.join(strange)}", hint)
+    return ok("all can be read")
 
 
 def threshold(container: Container) -> Answer:
@@ -107,6 +148,11 @@ def base_path(container: Container) -> Answer:
             f"set {sources.variable_of(sources.BASE_PATH)}=s3://connection@bucket/xcom",
         )
     said = _said(sources.BASE_PATH, container.masked(text))
+    raw = sources.written(sources.BASE_PATH) or text
+    if raw != raw.strip() and not container.is_ours:
+        return fail(
+            f"{said}: it has a space at its end, which Airflow takes for a part of the path", "remove the space"
+        )
     wrong = wrong_with(text)
     if wrong is not None:
         return fail(f"{said}: {wrong[0]}", wrong[1])
@@ -140,7 +186,7 @@ def wrong_with(text: str) -> tuple[str, str] | None:
     if kind is None:
         return f"Airflow's providers know no {scheme}://", f"known are {', '.join(CANONICAL_SCHEMES)}"
     userinfo, _, host = authority.rpartition("@")
-    if ":" in userinfo:
+    if ":" in rest.rpartition("@")[0]:
         return (
             "it holds credentials, which every reference would repeat",
             "name an Airflow connection: s3://connection@bucket",
@@ -170,19 +216,18 @@ def _option(option: Name) -> str:
 
 
 def _said(option: Name, value: str) -> str:
-    return f"{option[1]} = {value} ({_where(sources.source_of(option))})"
+    """An option, and where it comes from: also an airflow_local_settings.py or a plugin may have set it."""
+    source = sources.source_of(option)
+    told = f"from {source}" if source != DEFAULT else "set by no file and no variable"
+    where = "Airflow's default" if source == DEFAULT and value in DEFAULTS.get(option, ("",)) else told
+    return f"{option[1]} = {value} ({where})"
 
 
-def _where(source: str) -> str:
-    return "Airflow's default" if source == DEFAULT else f"from {source}"
-
-
-PROBES: tuple[Probe[Container], ...] = (
-    Probe("option-names", near_misses),
-    Probe("backend-option", backend_option, ("airflow",)),
-)
+PROBES: tuple[Probe[Container], ...] = (Probe("backend-option", backend_option, ("airflow",)),)
 
 STORAGE_PROBES: tuple[Probe[Container], ...] = (
+    Probe("option-names", near_misses),
+    Probe("own-options", own_options, ("backend-class",)),
     Probe("threshold", threshold, ("backend-class",)),
     Probe("compression", compression, ("backend-class",)),
     Probe("base-path", base_path, ("backend-class",)),

@@ -19,6 +19,9 @@ REPEATED_AFTER_SECONDS = 1.0
 """The alarm rings again until it is heard: a library may take it for an error of its own, and go on."""
 
 
+NO_ANSWER = "does the network drop the packets, or does a volume not answer?"
+
+
 class Overdue(BaseException):
     """A check's time is up. No `Exception`: what libraries catch and retry on must not hold it back."""
 
@@ -26,9 +29,17 @@ class Overdue(BaseException):
 def run(probes: Iterable[Probe[Subject]], subject: Subject, masked: Callable[[str], str] = str) -> Iterator[Check]:
     """The checks, as they come. `masked` takes the secrets out of what they say."""
     settled: dict[str, Answer] = {}
+    silent: dict[str, str] = {}
     for probe in probes:
         began = time.monotonic()
-        answer = _hindrance(probe, settled) or _asked(probe, subject)
+        answer = _hindrance(probe, settled) or _silence(probe, silent)
+        if answer is None:
+            try:
+                answer = _asked(probe, subject)
+            except Overdue:
+                signal.setitimer(signal.ITIMER_REAL, 0)
+                answer = fail(f"no answer within {probe.seconds:g} s", NO_ANSWER)
+                silent[probe.asks or probe.id] = probe.id
         settled[probe.id] = answer
         hint = masked(answer.hint) if answer.hint else None
         yield Check(probe.id, answer.status, masked(answer.detail), hint, round((time.monotonic() - began) * 1000))
@@ -46,19 +57,18 @@ def _hindrance(probe: Probe[Subject], settled: Mapping[str, Answer]) -> Answer |
     return next((skipped(f"needs {need}") for need in failed), None)
 
 
+def _silence(probe: Probe[Subject], silent: Mapping[str, str]) -> Answer | None:
+    return skipped(f"{probe.asks} did not answer {silent[probe.asks]}") if probe.asks in silent else None
+
+
 def _asked(probe: Probe[Subject], subject: Subject) -> Answer:
     try:
         with compat.unheard(), deadline(probe.seconds):
             return probe.ask(subject)
-    except Overdue:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        return fail(
-            f"no answer within {probe.seconds:g} s", "does the network drop the packets, or does a volume not answer?"
-        )
     except XcomctlError as error:
         return fail(_line(error.message), error.hint)
     except (Exception, SystemExit) as error:
-        return fail(f"{type(error).__name__}: {_line(str(error))}")
+        return fail(_line(compat.told(error)))
 
 
 def _line(text: str) -> str:

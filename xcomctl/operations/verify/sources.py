@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import re
 from collections.abc import Iterable, Iterator
@@ -10,6 +11,8 @@ from configparser import RawConfigParser
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+
+from xcomctl.masking import passwords_in, secrets_in
 
 DEFAULT = "default"
 
@@ -22,7 +25,13 @@ OPTIONS = (BACKEND, BASE_PATH, THRESHOLD, COMPRESSION, STATE_STORE)
 
 Name = tuple[str, str]
 
-_OBJECT_STORAGE = re.compile(r"xcom_?object_?stor(?:e|age)_?(path|threshold|compression)")
+CONNECTION_VARIABLE = "AIRFLOW_CONN_"
+_OWN_VARIABLES = ("AIRFLOW_", "AWS_", "AZURE_", "GOOGLE_")
+_SECRET = re.compile(
+    r"(?:fernet_key|secret_key|jwt_secret|password|token|secret_access_key|client_secret|api_key)$", re.IGNORECASE
+)
+_OBJECT_STORAGE = re.compile(r"xcom_?object_?stor(?:e|age)_?([a-z]+)")
+_LAST_WORDS = ("path", "threshold", "compression")
 _PREFIXES = ("", "airflow_", "airflow_core_", "airflow_xcom_", "airflow_common_io_", "airflow_commonio_", "common_io_")
 _BACKENDS = {"xcom_backend", "airflow_xcom_backend", "airflow_core_xcom_backend", "airflow_xcom_xcom_backend"}
 
@@ -56,6 +65,14 @@ def written(option: Name) -> str | None:
     return os.environ.get(variable) or (file.get(*option) if file.has_option(*option) else None)
 
 
+def names_in(section: str) -> set[str]:
+    """The names of all options of a section that somebody has written, whether or not there are such options."""
+    prefix = f"AIRFLOW__{section.upper()}__"
+    file = _read(configuration_file())
+    variables = {name.removeprefix(prefix).lower() for name in os.environ if name.startswith(prefix)}
+    return variables | set(file[section] if file.has_section(section) else ())
+
+
 def importable(module: str) -> bool:
     """Whether there is such a module here, without importing it."""
     return find_spec(module) is not None
@@ -66,6 +83,19 @@ def configuration_file() -> Path:
     home = os.path.expandvars(os.environ.get("AIRFLOW_HOME") or "~/airflow")
     named = os.environ.get("AIRFLOW_CONFIG")
     return Path(os.path.expandvars(named) if named else f"{home}/airflow.cfg").expanduser()
+
+
+def secrets() -> Iterator[str]:
+    """What of this process's configuration must never be said, wherever it is: in the environment, the airflow.cfg."""
+    told = [(name, value) for name, value in os.environ.items() if name.startswith(_OWN_VARIABLES)]
+    file = _read(configuration_file())
+    told += [(key, value or "") for section in file.sections() for key, value in file[section].items()]
+    for name, value in told:
+        key = name.rpartition("__")[2]
+        if _SECRET.search(key) or name.startswith(CONNECTION_VARIABLE):
+            yield value
+        structure = value[:1] in "{["
+        yield from secrets_in([value]) if structure else passwords_in(value)
 
 
 def near_misses() -> list[NearMiss]:
@@ -95,7 +125,8 @@ def _meant(name: str) -> Name | None:
     found = _OBJECT_STORAGE.search(name)
     if found is None or found.end() != len(name) or name[: found.start()] not in _PREFIXES:
         return None
-    return "common.io", f"xcom_objectstorage_{found[1]}"
+    near = difflib.get_close_matches(found[1], _LAST_WORDS, n=1, cutoff=0.7)
+    return ("common.io", f"xcom_objectstorage_{near[0]}") if near else None
 
 
 def _has(file: Path, option: Name) -> bool:

@@ -38,6 +38,7 @@ AMBIENT = {
     "config-file": "the AWS config file",
 }
 
+STORE = "the store"
 READ_ONLY = "not tried with --read-only"
 
 
@@ -77,6 +78,7 @@ def connection(container: Container) -> Answer:
     if conn_id is None:
         return ok("the base path names no connection")
     found = inside.connection(conn_id)
+    container.awaits_database = found.connection is None and found.database is inside.Database.SILENT
     if found.connection is not None:
         container.hide(*inside.secrets_of(found.connection))
         endpoint = inside.endpoint_of(found.connection)
@@ -84,7 +86,7 @@ def connection(container: Container) -> Answer:
     define = f"`airflow connections add {conn_id}`, or AIRFLOW_CONN_{conn_id.upper()}"
     if found.error:
         return fail(f"the connection {conn_id} cannot be read: {found.error}", "is the fernet key the same here?")
-    if found.database:
+    if found.database is inside.Database.PRESENT:
         return fail(f"there is no Airflow connection {conn_id}, {found.source}", f"define it: {define}")
     if container.version < (3,):
         return fail(f"there is no Airflow connection {conn_id}, {found.source}", f"start the database, or {define}")
@@ -108,7 +110,7 @@ def credentials(container: Container) -> Answer:
         hint = "give the connection a login and a password, or a role" if base.conn_id else "name one: s3://connection@"
         return how(f"anonymous: {named} has no credentials, and nothing here has", hint)
     if method is None:
-        return unknown(f"how {base.protocol}:// is opened is not told by its package")
+        return ok(f"opened; whose they are, the package of {base.protocol}:// does not tell")
     if method in OWN:
         return ok(f"the connection's own ({method})" if base.conn_id else method)
     place = AMBIENT.get(method, method)
@@ -129,6 +131,8 @@ def reachable(container: Container) -> Answer:
         socket.create_connection(place, timeout=CONNECT_SECONDS).close()
     except OSError as error:
         why = error.strerror or str(error)
+        if inside.has_proxy(base.location.scheme, container.filesystem):
+            return ok(f"{place[0]}, through the connection's own proxy")
         return fail(f"nobody answers at {place[0]}:{place[1]}: {why}", "check the endpoint, DNS and the network policy")
     return ok(f"{place[0]}:{place[1]}")
 
@@ -140,7 +144,10 @@ def clock(container: Container) -> Answer:
         return ok("objects are dated by this machine's clock")
     trials = _trials(container)
     before = datetime.now(timezone.utc)
-    there = trials.store.now(trials.root.folder)  # type: ignore[attr-defined]
+    try:
+        there = trials.store.now(trials.root.folder)  # type: ignore[attr-defined]
+    except StorageError as error:
+        return unknown(f"the store does not tell its time: {error.message}", "list says what it refuses")
     after = datetime.now(timezone.utc)
     early, late = (before - there).total_seconds(), (there - after).total_seconds()
     offset = max(early - 1, late, 0.0)  # the store tells whole seconds
@@ -166,9 +173,9 @@ def head(container: Container) -> Answer:
     """Look up the probe."""
     trials = _trials(container)
     if container.read_only:
-        name = _any_object(trials)
+        name = _any_object(container)
         if name is None:
-            return skipped("there is nothing below the base path to look up")
+            return skipped("there is nothing below the base path to look up, or nobody may list it")
         return ok("looked up an object") if trials.store.stat(name) else warn("the object that was listed is gone")
     found = trials.store.stat(trials.name(LEAF))
     if found is None:
@@ -181,9 +188,9 @@ def head(container: Container) -> Answer:
 def get(container: Container) -> Answer:
     """Read the probe."""
     trials = _trials(container)
-    name = _any_object(trials) if container.read_only else trials.name(LEAF)
+    name = _any_object(container) if container.read_only else trials.name(LEAF)
     if name is None:
-        return skipped("there is nothing below the base path to read")
+        return skipped("there is nothing below the base path to read, or nobody may list it")
     with trials.store.open(name) as body:
         data = body.read(1) if container.read_only else body.read()
     if not container.read_only and data != PROBE:
@@ -201,6 +208,11 @@ def listing(container: Container) -> Answer:
         names = {found.name for found in trials.store.objects(trials.prefix)}
     except NoFolderError:
         return skipped(f"{trials.root.url} is not there yet")
+    except StorageError as error:
+        if not isinstance(error.__cause__, PermissionError):
+            raise
+        container.may_list = False
+        return warn(error.message, "Airflow needs no list; xcomctl gc and fsck do")
     if trials.name(LEAF) not in names:
         return fail("the listing lacks the probe", "is the store consistent? is there a cache before it?")
     return ok("the listing has the probe")
@@ -221,11 +233,17 @@ def delete(container: Container) -> Answer:
     return ok("deleted a probe")
 
 
-def _any_object(trials: Trials) -> str | None:
+def _any_object(container: Container) -> str | None:
+    """Some object below the base path, where there is one and a listing is allowed."""
+    trials = _trials(container)
     try:
         found = next(iter(trials.store.objects(trials.root.folder)), None)
     except NoFolderError:
         return None
+    except StorageError as error:
+        if isinstance(error.__cause__, PermissionError):
+            return None
+        raise
     return found.name if found else None
 
 
@@ -257,10 +275,10 @@ def probes(*, read_only: bool) -> tuple[Probe[Container], ...]:
         Probe("connection", connection, ("base-path",)),
         Probe("credentials", credentials, ("provider", "connection")),
         Probe("reachable", reachable, ("credentials",)),
-        Probe("put", put, ("reachable", "local-files")),
-        Probe("head", head, ("reachable", *probe)),
-        Probe("get", get, ("reachable", *probe)),
-        Probe("list", listing, ("reachable",)),
-        Probe("clock", clock, ("list",)),
-        Probe("delete", delete, ("put",)),
+        Probe("put", put, ("reachable", "local-files"), asks=STORE),
+        Probe("head", head, ("reachable", *probe), asks=STORE),
+        Probe("get", get, ("reachable", *probe), asks=STORE),
+        Probe("list", listing, ("reachable",), asks=STORE),
+        Probe("clock", clock, ("reachable",), asks=STORE),
+        Probe("delete", delete, ("put",), asks=STORE),
     )

@@ -80,7 +80,8 @@ def unknown(detail: str, hint: str | None = None) -> Answer:
 class Probe(Generic[Subject]):
     """One check as it stands in the list: who answers it, and which others it depends on.
 
-    Those that it `needs` must have passed, or warned; those `unless_failed` may as well not apply here.
+    Those that it `needs` must have passed, or warned; those `unless_failed` may as well not apply here. Once somebody
+    whom it `asks` has let a check wait until its time was up, no other check asks there.
     """
 
     id: str
@@ -88,3 +89,4 @@ class Probe(Generic[Subject]):
     needs: tuple[str, ...] = ()
     unless_failed: tuple[str, ...] = ()
     seconds: float = CHECK_SECONDS
+    asks: str = ""

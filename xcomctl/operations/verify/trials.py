@@ -6,7 +6,9 @@ lasts, one of them keeps its folder from being pruned by another container that 
 
 from __future__ import annotations
 
+import asyncio
 import os
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
@@ -18,6 +20,9 @@ from xcomctl.backend.storage import store_on
 from xcomctl.backend.storage.other import OtherStore
 from xcomctl.errors import StorageError
 from xcomctl.model import StoredObject
+
+LATE_SECONDS = 1.0
+"""How long a store may need to make an object of a request that was broken off."""
 
 
 class Verbs(Protocol):
@@ -107,10 +112,22 @@ class Trials:
         names = self._written | self._found()
         if names:
             self.store.discard(sorted(names))
-        self._written.clear()
-        self.may_be_there = False
         if self.root.scheme == "file":
             self._prune()
+
+    def break_off(self) -> None:
+        """Tidy up after a signal, when an object may still be on its way: its request is broken off, or soon lands."""
+        if self.root.scheme != "file":
+            _cancel_requests()
+        self.tidy()
+        if self.root.scheme != "file" and self.may_be_there:
+            time.sleep(LATE_SECONDS)
+            self.tidy()
+
+    @property
+    def left_versions(self) -> list[str]:
+        """Names of which a bucket keeps versions that nobody here may delete."""
+        return getattr(self.store, "left_versions", [])
 
     def _found(self) -> set[str]:
         if self.folder is None or not self.may_be_there:
@@ -130,6 +147,16 @@ class Trials:
         while made is not None and folder.is_relative_to(made):
             _remove_empty(folder)
             folder = folder.parent
+
+
+def _cancel_requests() -> None:
+    """Break off what fsspec still does on the thread of its event loop, though nobody waits for it any more."""
+    from fsspec import asyn
+
+    loop = asyn.loop[0]
+    if loop is not None:
+        for task in asyncio.all_tasks(loop):
+            loop.call_soon_threadsafe(task.cancel)
 
 
 def _remove_empty(folder: Path) -> None:

@@ -13,12 +13,13 @@ from typing import Any
 from uuid import uuid4
 
 from xcomctl import compat
+from xcomctl.backend.payload import plain_pickle
 from xcomctl.backend.reference import OWN_FOLDER, Address, parse
 from xcomctl.backend.rules import Rule
-from xcomctl.errors import XcomctlError
+from xcomctl.errors import DanglingError, StorageError, XcomctlError
 from xcomctl.operations.verify.backend_class import prefers
 from xcomctl.operations.verify.container import Container
-from xcomctl.operations.verify.store import READ_ONLY
+from xcomctl.operations.verify.store import READ_ONLY, STORE
 from xcomctl.operations.verify.terms import Answer, Probe, fail, ok, skipped, unknown, warn
 from xcomctl.operations.verify.trials import Trials, verbs_on
 
@@ -33,6 +34,12 @@ VALUE: dict[str, Any] = {
     "": "",
 }
 
+SMALL: tuple[Any, ...] = ("12", None, {"n": 1})
+"""What stays in the row below a threshold, and must come back as it is: a number in a string, nothing, a structure."""
+
+NEVER_OUT = "this class was not seen to write an object"
+MAY_LIST = "without s3:ListBucket a store does not say that something is not there"
+
 CONTROL_KEY = "skipmixin_key"
 CONTROL_BYTES = 4096
 """What a branch that skips a hundred tasks pushes."""
@@ -42,13 +49,21 @@ LARGEST_EDGE = 16_000_000
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """A value that the class has stored: what the row would hold, and where its object is, if that can be told."""
+    """A value that the class has stored: what the row would hold, the reference in it if it went out, and where its
+    object is, if that can be told.
+    """
 
+    value: Any
     row: Any
     key: str
     run_id: str
-    is_external: bool
+    reference: str | None
     address: Address | None
+
+    @property
+    def is_external(self) -> bool:
+        """Whether the row holds a reference."""
+        return self.reference is not None
 
     def as_result(self) -> SimpleNamespace:
         """The row as Airflow hands it to the class."""
@@ -70,7 +85,8 @@ def cleanup(container: Container) -> Answer:
         container.trials = Trials(verbs_on(root.location, filesystem), root.location, folder)
         return ok(f"by the rule {container.rule.name}, objects are at {root.text}")
     if container.has_purge:
-        return ok(f"{container.name} has a purge of its own")
+        with _sent(container, VALUE):  # before there are more of them: is it really gone?
+            return ok(f"{container.name} has a purge of its own")
     return unknown(
         f"{container.name} does not delete its objects, so a trial would leave one behind",
         "say --rule NAME, or --rules FILE, which tells where they are: xcomctl migrate has the same rules",
@@ -81,28 +97,42 @@ def round_trip(container: Container) -> Answer:
     """A value with everything awkward in it, under run ids with everything awkward in them."""
     value = {**VALUE, "padding": "x" * (container.threshold if 0 < container.threshold <= LARGEST_EDGE else 0)}
     run_ids, where = _run_ids(container), set()
-    for run_id in run_ids:
-        with _sent(container, value, run_id=run_id) as sent:
+    for pushed, run_id in [*((value, run_id) for run_id in run_ids), *((small, run_ids[0]) for small in SMALL)]:
+        with _sent(container, pushed, run_id=run_id) as sent:
             where.add("an object" if sent.is_external else "the row")
             back = _receive(container, sent)
-        if back != value:
-            return fail(f"a task would get {_short(back)} instead of what was pushed, in the run {run_id}")
-    return ok(f"the value came back from {' and '.join(sorted(where))}, in {len(run_ids)} run{'s'[: len(run_ids) - 1]}")
+        if type(back) is not type(pushed) or back != pushed:
+            return fail(f"a task would get {_short(back)} instead of {_short(pushed)}, in the run {run_id}")
+    told = f"the values came back from {' and '.join(sorted(where))}, in {len(run_ids)} run{'s'[: len(run_ids) - 1]}"
+    if container.threshold > LARGEST_EDGE:
+        return warn(
+            f"{told}: an object is first made of {container.threshold} bytes, which is too large to try",
+            "with a threshold of some megabytes the database stays small, and this can be tried",
+        )
+    return ok(told)
 
 
 def dataframe(container: Container) -> Answer:
     """A DataFrame, where pandas is installed."""
-    if container.in_haste:
+    needed = container.has_gone_out or container.uses_object_storage
+    if container.in_haste and needed:
         return skipped("not tried with -q: to load pandas takes as long as all the rest")
     if find_spec("pandas") is None:
-        return skipped("pandas is not installed here")
+        return skipped("pandas is not installed here") if needed else warn(f"all values stay in the row: {NEVER_OUT}")
     import pandas
 
     frame = pandas.DataFrame({"n": [1, 2], "text": ["a", "ü"]})
-    with _sent(container, frame) as sent:
-        back = _receive(container, sent)
+    try:
+        with _sent(container, frame) as sent:
+            back = _receive(container, sent)
+    except XcomctlError:
+        raise
+    except Exception as error:  # of the class, or of what it writes with
+        return warn(f"it does not take a DataFrame: {compat.told(error)}", "pip install pyarrow, or push none")
     if type(back) is not type(frame) or not frame.equals(back):
-        return fail(f"a task would get {_short(back)} instead of a DataFrame", "pip install pyarrow")
+        return warn(f"a task would get {_short(back)} instead of a DataFrame", "pip install pyarrow, or push none")
+    if not (sent.is_external or needed):
+        return warn(f"a DataFrame stays in the row, as all values do: {NEVER_OUT}")
     return ok(f"a DataFrame came back from {'an object' if sent.is_external else 'the row'}")
 
 
@@ -151,7 +181,11 @@ def purge(container: Container) -> Answer:
         if not sent.is_external:
             return skipped("the value stays in the row: there is nothing to purge")
         _purge(container, sent)
-        if _is_there(container, sent):
+        try:
+            is_there = _is_there(container, sent)
+        except StorageError as error:
+            return unknown(f"whether the object is gone is not to be seen: {error.message}", MAY_LIST)
+        if is_there:
             return fail(
                 f"{container.name}.purge leaves the object where it is",
                 "every retry and every clear leaves one more: xcomctl gc deletes them",
@@ -170,7 +204,9 @@ def lost_object(container: Container) -> Answer:
             _purge(container, sent)
         try:
             back = _receive(container, sent)
-        except Exception as error:  # whatever it is, a task sees it
+        except Exception as error:  # whatever another class raises, a task sees it
+            if container.is_ours and container.may_list and not isinstance(error, DanglingError):
+                return fail(f"a task is not told that the object is gone, but {compat.told(error)}")
             return ok(f"a task gets {type(error).__name__}")
     return warn(
         f"a task gets {_short(back)} as if it were the value",
@@ -179,10 +215,20 @@ def lost_object(container: Container) -> Answer:
 
 
 def tidied(container: Container) -> Answer:
-    """Delete what the checks have written."""
-    if container.trials is None or container.read_only:
+    """Delete what the checks have written, and say what could not be deleted."""
+    if container.read_only or not (container.trials or container.left_behind or container.has_gone_out):
         return skipped("nothing was written")
-    container.trials.tidy()
+    if container.trials is not None:
+        container.trials.tidy()
+    if container.left_behind:
+        return fail(f"left behind: {', '.join(container.left_behind)}", "delete by hand what lies there")
+    if container.trials is not None and container.trials.left_versions:
+        kept = len(container.trials.left_versions)
+        return warn(
+            f"the bucket keeps versions of {kept} deleted objects below {container.trials.root.url}",
+            f"allow s3:ListBucketVersions and s3:DeleteObjectVersion below {OWN_FOLDER}/, or let a rule of the bucket"
+            " expire what is not current",
+        )
     return ok("nothing is left behind")
 
 
@@ -225,20 +271,48 @@ def _sent(
     row = _stored(container, value, key, run_id)
     text = _decoded(container, row)
     reference = text if isinstance(text, str) and not (isinstance(value, str) and text == value) else None
-    address = _address_of(container, reference, run_id, key) if reference is not None else None
-    if address is not None:
-        _trials(container).note(address.location.name)
-    elif reference is not None and not container.has_purge:
-        raise XcomctlError(
-            f"{container.name} has stored a value as {reference}, which the rule does not know",
-            hint="correct --rule; that object may have to be deleted by hand",
-        )
-    sent = Sent(row, key, run_id, reference is not None, address)
+    address = _located(container, reference, run_id, key) if reference is not None else None
+    sent = Sent(value, row, key, run_id, reference, address)
     try:
         yield sent
     finally:
         if purged and address is None and reference is not None:
-            _purge(container, sent)
+            _purge_for_good(container, sent)
+
+
+def _located(container: Container, reference: str, run_id: str, key: str) -> Address | None:
+    """Where the object of a reference lies, noted as one that has to go; None where only the class's purge knows.
+
+    The first one is looked up: a rule may know the form of a reference, and not the bucket.
+    """
+    address = _address_of(container, reference, run_id, key)
+    if address is None and container.has_purge:
+        container.has_gone_out = True
+        return None
+    if address is not None:
+        name = _trials(container).note(address.location.name)
+        if container.has_gone_out or _trials(container).store.stat(name) is not None:
+            container.has_gone_out = True
+            return address
+    container.left_behind.append(reference)
+    why = "which the rule does not know" if address is None else f"and there is no object at {address.text}"
+    raise XcomctlError(
+        f"{container.name} has stored a value as {reference}, {why}",
+        hint="correct --rule; that object may have to be deleted by hand",
+    )
+
+
+def _purge_for_good(container: Container, sent: Sent) -> None:
+    """Let the class purge what only it can find. Raises `XcomctlError` where the object is still there."""
+    reference = sent.reference or ""
+    container.left_behind.append(reference)
+    _purge(container, sent)
+    if _is_there(container, sent):
+        raise XcomctlError(
+            f"{container.name}.purge leaves the object of {reference} where it is",
+            hint="let it delete the object, or say --rule NAME, so that verify-backend can",
+        )
+    container.left_behind.remove(reference)
 
 
 def _stored(container: Container, value: Any, key: str, run_id: str) -> Any:
@@ -269,13 +343,13 @@ def _purge(container: Container, sent: Sent) -> None:
 
 
 def _decoded(container: Container, row: Any) -> Any:
-    """What the row's JSON is; None for what is no JSON, such as a pickle."""
+    """What the row's JSON is, or its pickle where Airflow 2 pickles; None for what neither makes without classes."""
     if container.version >= (3,):
         return row
-    try:
-        return json.loads(row)
-    except (ValueError, TypeError):
-        return None
+    for decoded in (json.loads, plain_pickle):
+        with suppress(ValueError, TypeError):
+            return decoded(row)
+    return None
 
 
 def _address_of(container: Container, text: str, run_id: str, key: str) -> Address | None:
@@ -294,9 +368,10 @@ def _is_there(container: Container, sent: Sent) -> bool:
     if sent.address is not None:
         return _trials(container).store.stat(sent.address.location.name) is not None
     try:
-        return bool(_receive(container, sent) == _large(container))
+        back = _receive(container, sent)
     except Exception:  # whatever a class raises for what is gone
         return False
+    return type(back) is type(sent.value) and bool(getattr(back, "equals", back.__eq__)(sent.value))
 
 
 def _large(container: Container) -> Any:
@@ -320,12 +395,12 @@ def _short(value: object) -> str:
 
 
 PROBES: tuple[Probe[Container], ...] = (
-    Probe("cleanup", cleanup, ("signatures",), ("threshold", "compression")),
-    Probe("round-trip", round_trip, ("cleanup",)),
-    Probe("dataframe", dataframe, ("round-trip",)),
-    Probe("threshold-edge", threshold_edge, ("round-trip",)),
-    Probe("control-keys", control_keys, ("round-trip",)),
-    Probe("purge", purge, ("round-trip",)),
-    Probe("lost-object", lost_object, ("round-trip",)),
+    Probe("cleanup", cleanup, ("signatures",), ("threshold", "compression"), asks=STORE),
+    Probe("round-trip", round_trip, ("cleanup",), asks=STORE),
+    Probe("dataframe", dataframe, ("round-trip",), asks=STORE),
+    Probe("threshold-edge", threshold_edge, ("round-trip",), asks=STORE),
+    Probe("control-keys", control_keys, ("round-trip",), asks=STORE),
+    Probe("purge", purge, ("round-trip",), asks=STORE),
+    Probe("lost-object", lost_object, ("round-trip",), asks=STORE),
     Probe("nothing-left", tidied),
 )
