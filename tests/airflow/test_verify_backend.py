@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import re
+import socket
+import time
 from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
 from tests.airflow.verifying import OURS, STOCK, Home
+from tests.lab import s3
 
 pytestmark = pytest.mark.xdist_group("airflow")
 
@@ -142,3 +146,112 @@ def test_a_local_folder_in_a_container_is_a_warning(tmp_path: Path):
     done = home.verify("--read-only", settings={"KUBERNETES_SERVICE_HOST": "10.0.0.1"})
     assert done.code == 0
     assert "in a container" in done.only("warn")["local-files"] and "shared volume" in done.only("warn")["local-files"]
+
+
+SECRET = "do-not/show+me"
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"postgresql+psycopg2//u:{SECRET}@127.0.0.1/airflow"},
+        {"AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_CMD": f"sh -c 'echo {SECRET}; exit 3'"},
+        {"AIRFLOW__COMMON_IO__XCOM_OBJECTSTORAGE_PATH": f"s3://key:{SECRET}@bucket/x"},
+        {"AIRFLOW__XCOMCTL__READ_PATHS": f"s3://key:{SECRET}@bucket/x,nonsense"},
+        {"AIRFLOW__CORE__FERNET_KEY": SECRET, "AIRFLOW__COMMON_IO__XCOM_OBJECTSTORAGE_PATH": f"no{SECRET}"},
+    ],
+    ids=["malformed", "command", "path", "read-paths", "fernet"],
+)
+def test_no_secret_is_told_however_it_is_written(tmp_path: Path, settings: dict[str, str]):
+    home = Home.at(tmp_path / "home", path="s3://store@bucket/x", threshold=None)
+    if any(name.startswith("AIRFLOW__DATABASE") for name in settings):
+        home.configure(database={})
+        home.sections.pop("database")
+        home.configure()
+    printed = [home.verify("--read-only", settings=settings), home.verify("--fingerprint", settings=settings)]
+    assert printed[0].failed
+    assert not any(part in each.out + each.err for each in printed for part in (SECRET, "do-not", "show+me"))
+
+
+def test_wrong_options_of_our_own_class_are_told_at_once(tmp_path: Path):
+    """A task would find them out one by one: read_paths with its first foreign reference, a flag with its purge."""
+    home = Home.at(tmp_path / "home")
+    wrong = {"purge_errors": "ignore", "control_keys_inline": "maybe", "read_paths": "bucket", "rules": "s3,nope"}
+    home.configure(xcomctl=wrong)
+    done = home.verify("-q", "-o", "json")
+    assert set(done.failed) == {"own-options"}
+    assert all(f"[xcomctl] {name}" in done.failed["own-options"] for name in wrong)
+    home.configure(xcomctl={**dict.fromkeys(wrong, ""), "purge_errors": "log", "control_keys_inline": "True"})
+    home.configure(xcomctl={"rules": "s3"})
+    assert "does not tell where the objects are" in home.verify("-q", "-o", "json").failed["own-options"]
+    done = home.verify(settings={"AIRFLOW__XCOMCTL__RULES": "", "AIRFLOW__XCOMCTL__MISSING_OBJECTS": "url"})
+    assert (done.code, done.failed) == (0, {})
+    assert "missing_objects | did you mean missing_object?" in done.only("warn")["own-options"]
+
+
+def test_a_task_that_is_handed_the_url_by_option_is_a_warning(tmp_path: Path):
+    home = Home.at(tmp_path / "home")
+    home.configure(xcomctl={"missing_object": "url"})
+    done = home.verify()
+    assert done.code == 0 and "as if it were the value" in done.only("warn")["lost-object"]
+
+
+def test_small_slips_of_the_pen(tmp_path: Path):
+    home = Home.at(tmp_path / "home", f"'{OURS}'")
+    done = home.verify("--read-only")
+    assert set(done.failed) == {"backend-option"} and f"| write {OURS}" in done.failed["backend-option"]
+    home = Home.at(tmp_path / "spaced", STOCK)
+    spaced = f"file://{tmp_path}/spaced/xcom "
+    done = home.verify(settings={"AIRFLOW__COMMON_IO__XCOM_OBJECTSTORAGE_PATH": spaced})
+    assert set(done.failed) == {"base-path"} and "remove the space" in done.failed["base-path"]
+
+
+def test_a_threshold_that_is_too_large_to_try_is_a_warning(tmp_path: Path):
+    done = Home.at(tmp_path / "home", threshold="100000000").verify("--read-only")
+    assert done.code == 0
+    done = Home.at(tmp_path / "home", threshold="100000000").verify()
+    assert done.code == 0 and "100000000 bytes, which is too large to try" in done.only("warn")["round-trip"]
+
+
+def test_a_database_that_is_silent_holds_nothing_up_and_is_waited_for(tmp_path: Path):
+    """It accepts the connection and says nothing: psycopg2 would wait for ever, where no signal reaches it."""
+    home = Home.at(tmp_path / "home", path="s3://store@bucket/xcom")
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"postgresql+psycopg2://u:{SECRET.replace('/', '%2F')}@127.0.0.1:{silent.getsockname()[1]}/airflow"
+        home.configure(database={"sql_alchemy_conn": url.replace("%", "%%")})
+        began = time.monotonic()
+        done = home.verify("--read-only")
+        assert time.monotonic() - began < 60
+        told = done.failed if IS_2 else done.only("unknown")
+        assert "the metadata database does not answer" in told["connection"] and SECRET not in done.out + done.err
+        process = home.start("--read-only", "--wait", "60s", "-o", "json")
+        line = next(line for line in process.stderr if line.startswith("not yet"))
+        process.terminate()
+        process.communicate(timeout=60)
+    assert line.startswith("not yet: connection: the connection store is neither in the environment")
+
+
+@pytest.mark.skipif(not IS_2, reason="Airflow 3 pickles no XComs")
+def test_pickled_rows_of_airflow_2_work_and_are_a_warning(tmp_path: Path):
+    home = Home.at(tmp_path / "home", STOCK)
+    home.configure(core={"enable_xcom_pickling": "True"})
+    done = home.verify()
+    assert (done.code, done.failed) == (0, {})
+    assert "Airflow 3" in done.only("warn")["pickling"] and home.tree() == set()
+
+
+@pytest.mark.skipif(IS_2, reason="only workers of Airflow 3 have one of their own")
+def test_a_connection_that_only_workers_find(ministack: s3.S3Server, tmp_path: Path):
+    bucket = s3.bucket(ministack)
+    home = Home.at(tmp_path / "home", path=f"s3://store@{bucket.name}/xcom")
+    server = bucket.server
+    extra = {"endpoint_url": server.endpoint, "region_name": server.region}
+    conn = {"conn_type": "aws", "login": server.key, "password": server.secret, "extra": extra}
+    (tmp_path / "connections.json").write_text(json.dumps({"store": conn}))
+    local = "airflow.secrets.local_filesystem.LocalFilesystemBackend"
+    kwargs = json.dumps({"connections_file_path": str(tmp_path / "connections.json")})
+    home.configure(workers={"secrets_backend": local, "secrets_backend_kwargs": kwargs})
+    done = home.verify()
+    assert (done.code, done.failed, done.only("unknown")) == (0, {}, {}), done.err
+    assert "from LocalFilesystemBackend" in done.checks["connection"]["detail"]
+    assert server.secret not in done.out + done.err and bucket.keys() == set()

@@ -7,6 +7,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
@@ -20,7 +21,7 @@ from tests.airflow.conftest import xcomctl
 from tests.airflow.test_verify_backend import IS_2, TRIED
 from tests.airflow.verifying import OURS, STOCK, Home
 from tests.lab import s3
-from tests.lab.proxy import Answer, FaultProxy, HoldAfter, Reply, Rewrite, Rule, without
+from tests.lab.proxy import Answer, FaultProxy, Hold, HoldAfter, Reply, Rewrite, Rule, Silent, without
 from xcomctl.demo.sandbox import Sandbox
 
 pytestmark = pytest.mark.xdist_group("airflow")
@@ -85,6 +86,54 @@ def test_where_buckets_keep_versions_none_is_left(bucket: s3.Bucket, tmp_path: P
     assert (kept.get("Versions", []), kept.get("DeleteMarkers", [])) == ([], [])
 
 
+def test_versions_that_nobody_may_ask_for_are_found_by_their_markers(bucket, proxy, tmp_path: Path):
+    bucket.client.put_bucket_versioning(Bucket=bucket.name, VersioningConfiguration={"Status": "Enabled"})
+    home = home_on(bucket, tmp_path)
+    settings = {"AIRFLOW_CONN_STORE": connection(bucket, proxy.endpoint)}
+    proxy.rules = [Rule(DENIED, "GET", query="^versioning")]
+    done = home.verify(settings=settings)
+    assert (done.code, done.statuses["nothing-left"]) == (0, "ok"), done.failed
+    kept = bucket.client.list_object_versions(Bucket=bucket.name)
+    assert (kept.get("Versions", []), kept.get("DeleteMarkers", [])) == ([], [])
+    proxy.rules = [Rule(DENIED, "GET", query="^versioning"), Rule(DENIED, "GET", query="^versions")]
+    done = home.verify(settings=settings)
+    assert (done.code, done.failed) == (0, {})
+    assert "keeps versions" in done.only("warn")["nothing-left"]
+
+
+def test_nobody_but_gc_needs_to_list(bucket: s3.Bucket, proxy: FaultProxy, tmp_path: Path):
+    """Without s3:ListBucket the store says 403 of what is not there, too."""
+
+    def forbidden(reply: Reply) -> Reply:
+        return replace(reply, status=403) if reply.status == 404 else reply
+
+    proxy.rules = [Rule(DENIED, "GET", query="list-type"), Rule(Rewrite(forbidden), "HEAD"), Rule(Rewrite(forbidden))]
+    settings = {"AIRFLOW_CONN_STORE": connection(bucket, proxy.endpoint)}
+    done = home_on(bucket, tmp_path).verify(settings=settings)
+    assert (done.code, done.failed) == (0, {})
+    assert set(done.only("warn")) >= {"list"} and set(done.only("unknown")) == {"clock", "purge"}
+    assert done.statuses["lost-object"] == "ok"
+    proxy.rules = []
+    assert bucket.keys() == set()
+
+
+def test_a_store_that_says_nothing_is_asked_no_more(bucket: s3.Bucket, proxy: FaultProxy, tmp_path: Path):
+    proxy.rules = [Rule(Silent())]
+    settings = {"AIRFLOW_CONN_STORE": connection(bucket, proxy.endpoint)}
+    done = home_on(bucket, tmp_path).verify(settings=settings)
+    assert set(done.failed) == {"put", "nothing-left"} and "no answer within 20 s" in done.failed["put"]
+    assert {done.checks[name]["detail"] for name in ("list", "clock")} == {"the store did not answer put"}
+    assert sum(check["ms"] for check in done.checks.values() if check["id"] != "airflow") < 55_000
+
+
+def test_a_proxy_of_the_connection_stands_where_the_store_does_not_answer(bucket, proxy, tmp_path: Path):
+    extra = {"region_name": "us-east-1", "endpoint_url": "http://nowhere.invalid:9000"}
+    extra["config_kwargs"] = {"proxies": {"http": proxy.endpoint}}
+    conn = {"conn_type": "aws", "login": bucket.server.key, "password": bucket.server.secret, "extra": extra}
+    done = home_on(bucket, tmp_path).verify("--read-only", settings={"AIRFLOW_CONN_STORE": json.dumps(conn)})
+    assert "through the connection's own proxy" in done.checks["reachable"]["detail"]
+
+
 def test_a_missing_connection_fails_where_the_database_is_and_is_unknown_where_it_is_not(
     bucket: s3.Bucket, tmp_path: Path
 ):
@@ -139,15 +188,16 @@ def denials() -> list[object]:
         ),
         pytest.param(
             [Rule(DENIED, "GET", path=of_object), Rule(DENIED, "GET", query=of_bucket)],
-            {"get", "list", "round-trip"},
-            {"clock"},
+            {"get", "round-trip"},
+            set(),
             id="get-list",
         ),
     ]
 
 
 @pytest.mark.parametrize(("rules", "failed", "skipped"), denials())
-def test_each_verb_is_tried_apart(bucket, proxy, tmp_path, rules, failed, skipped):
+def test_each_verb_is_tried_apart(bucket, proxy, tmp_path, rules, failed, skipped, request):
+    request_id = request.node.callspec.id
     home = home_on(bucket, tmp_path, STOCK)
     proxy.rules = rules
     done = home.verify("-o", "json", settings={"AIRFLOW_CONN_STORE": connection(bucket, proxy.endpoint)})
@@ -156,6 +206,9 @@ def test_each_verb_is_tried_apart(bucket, proxy, tmp_path, rules, failed, skippe
     told = {name: done.failed[name] for name in failed if name in VERBS}
     assert all("AccessDenied" in each or "403" in each or "Forbidden" in each for each in told.values()), told
     assert skipped <= set(done.only("skipped"))
+    if "list" in request_id:
+        assert "may not list" in done.only("warn")["list"] or "AccessDenied" in done.only("warn")["list"]
+        assert done.statuses["clock"] == "unknown"
     if "delete" not in failed:
         assert bucket.keys() == set()
     else:
@@ -181,6 +234,23 @@ def test_a_store_in_another_time(bucket: s3.Bucket, proxy: FaultProxy, tmp_path:
     done = home_on(bucket, tmp_path).verify("--read-only", settings=settings)
     assert done.code == 0, done.failed
     assert "clock is 1" in done.only("warn")["clock"] and "NTP" in done.only("warn")["clock"]
+
+
+def test_an_object_still_on_its_way_when_the_signal_comes_is_deleted_too(bucket, proxy, tmp_path: Path):
+    """The request has been sent; the store makes an object of it after the tidying up has begun."""
+    hold = Hold()
+    proxy.rules = [Rule(hold, "PUT", path="group.verify_backend")]
+    settings = {"AIRFLOW_CONN_STORE": connection(bucket, proxy.endpoint)}
+    process = home_on(bucket, tmp_path, STOCK).start("-o", "json", **settings)
+    assert hold.reached.wait(120)
+    process.terminate()
+    while not any(seen.method == "POST" and seen.query == "delete" for seen in proxy.requests):
+        time.sleep(0.02)
+    hold.release.set()
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 143 and "Traceback" not in err
+    assert any(seen.method == "PUT" and "group.verify_backend" in seen.path and seen.status for seen in proxy.requests)
+    assert bucket.keys() == set()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -123,6 +123,9 @@ class TestSources:
             ("AIRFLOW__COMMON_IO__XCOM_OBJECTSTORE_PATH", sources.BASE_PATH),
             ("AIRFLOW__CORE__XCOM_OBJECTSTORAGE_PATH", sources.BASE_PATH),
             ("xcom_objectstorage_threshold", sources.THRESHOLD),
+            ("AIRFLOW__COMMON_IO__XCOM_OBJECTSTORAGE_TRESHOLD", sources.THRESHOLD),
+            ("AIRFLOW__COMMON_IO__XCOM_OBJECTSTORAGE_PATHS", sources.BASE_PATH),
+            ("AIRFLOW__COMMON_IO__XCOM_OBJECTSTORAGE_COMPRESION", sources.COMPRESSION),
             ("AIRFLOW__COMMONIO__XCOM_OBJECT_STORAGE_COMPRESSION", sources.COMPRESSION),
         ],
     )

@@ -15,7 +15,7 @@ from xcomctl import compat
 from xcomctl.operations.verify import sources
 from xcomctl.operations.verify.container import Container, name_of
 from xcomctl.operations.verify.options import wanted_class
-from xcomctl.operations.verify.terms import IMPORT_SECONDS, Answer, Probe, fail, ok, warn
+from xcomctl.operations.verify.terms import IMPORT_SECONDS, Answer, Probe, fail, ok, skipped, warn
 
 STOCK = "airflow.providers.common.io.xcom.backend.XComObjectStorageBackend"
 COMMON_IO = "apache-airflow-providers-common-io"
@@ -78,6 +78,15 @@ def signatures(container: Container) -> Answer:
             f"write its methods as those of {name_of(_base_of(container.backend))}",
         )
     return _hooks(container) or ok(f"takes the calls of Airflow {container.release}")
+
+
+def pickling(container: Container) -> Answer:
+    """Whether rows are pickles, which only Airflow 2 makes."""
+    if container.version >= (3,):
+        return skipped("Airflow 3 pickles no XComs")
+    if str(compat.airflow_option("core", "enable_xcom_pickling")).lower() not in ("true", "t", "1"):
+        return ok("rows are JSON")
+    return warn("rows are pickles, which Airflow 3 does not read", "set [core] enable_xcom_pickling = False")
 
 
 def _hooks(container: Container) -> Answer | None:
@@ -214,4 +223,5 @@ PROBES: tuple[Probe[Container], ...] = (Probe("airflow", airflow, seconds=IMPORT
 CLASS_PROBES: tuple[Probe[Container], ...] = (
     Probe("backend-class", backend_class, ("backend-option",), seconds=IMPORT_SECONDS),
     Probe("signatures", signatures, ("backend-class",)),
+    Probe("pickling", pickling, ("backend-class",)),
 )

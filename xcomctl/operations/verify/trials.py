@@ -21,7 +21,7 @@ from xcomctl.backend.storage.other import OtherStore
 from xcomctl.errors import StorageError
 from xcomctl.model import StoredObject
 
-LATE_SECONDS = 1.0
+LATE_SECONDS = 2.0
 """How long a store may need to make an object of a request that was broken off."""
 
 

@@ -395,7 +395,7 @@ def _short(value: object) -> str:
 
 
 PROBES: tuple[Probe[Container], ...] = (
-    Probe("cleanup", cleanup, ("signatures",), ("threshold", "compression"), asks=STORE),
+    Probe("cleanup", cleanup, ("signatures",), ("threshold", "compression", "own-options"), asks=STORE),
     Probe("round-trip", round_trip, ("cleanup",), asks=STORE),
     Probe("dataframe", dataframe, ("round-trip",), asks=STORE),
     Probe("threshold-edge", threshold_edge, ("round-trip",), asks=STORE),
