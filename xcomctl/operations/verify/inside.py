@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 from xcomctl import compat
 from xcomctl.backend.reference import Address
+from xcomctl.operations.verify.drivers import let_alarms_be_heard
 
 SOURCES = {
     "EnvironmentVariablesBackend": "from the environment",
@@ -165,6 +166,7 @@ def _has_database() -> bool:
             socket.create_connection((parsed.host, port), timeout=CONNECT_SECONDS).close()
         if settings.engine is None:
             settings.configure_orm()
+        let_alarms_be_heard()
         with settings.engine.connect() as opened:
             opened.execute(text("select 1 from connection where 1 = 0"))
     except Exception:  # of the driver, of SQLAlchemy, or of a URL that is none: it does not answer
