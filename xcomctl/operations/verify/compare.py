@@ -48,8 +48,8 @@ def compare(taken: Mapping[str, Fingerprint]) -> Iterator[Check]:
 
 
 def _answers(taken: Mapping[str, Fingerprint]) -> Iterator[tuple[str, Answer]]:
-    yield "airflow", _airflow(_told(taken, "airflow", "version"), _told(taken, "airflow", "error"))
     starting = {name: each for name, each in taken.items() if not _at(each, ("airflow", "error"), None)}
+    yield "airflow", _airflow(taken, starting)
     for check_id, values, answer in (*_of_airflow(starting), *_of_machine(taken)):
         yield check_id, _among(taken, values, answer)
 
@@ -116,11 +116,11 @@ def _version(each: Fingerprint) -> str | None:
 def _among(taken: Mapping[str, Fingerprint], values: Values, answer: Callable[[Values], Answer]) -> Answer:
     """The answer of those that tell, naming those that do not. One alone is like nobody and unlike nobody."""
     silent = [name for name in taken if name not in values]
+    left_out = f"; left out: {', '.join(silent)}" if silent else ""
     given = answer(values) if values else ok("")
-    left_out = f"left out: {', '.join(silent)}"
     if len(values) < 2 and given.status is not Status.FAIL:
-        return skipped(f"there are no two to compare; {left_out}")
-    return replace(given, detail=f"{given.detail}; {left_out}") if silent else given
+        return skipped(f"there are no two to compare{left_out}")
+    return replace(given, detail=f"{given.detail}{left_out}")
 
 
 def _alike(
@@ -140,14 +140,15 @@ def _broken(errors: Values) -> Answer | None:
     return fail(_each(broken), MORE) if broken else None
 
 
-def _airflow(versions: Values, errors: Values) -> Answer:
-    broken = _broken(errors)
-    rest = {name: version for name, version in versions.items() if not errors.get(name)}
-    answer = _versions(fail)(rest) if len(rest) > 1 else ok("")
+def _airflow(taken: Mapping[str, Fingerprint], starting: Mapping[str, Fingerprint]) -> Answer:
+    """Where one does not start, the others are compared all the same."""
+    broken = _broken(_told(taken, "airflow", "error"))
+    answer = _among(starting, _told(starting, "airflow", "version"), _versions(fail))
     if broken is None:
-        return answer if rest else skipped("no version is told")
+        return answer
     said = f"{broken.detail}; left out of all that needs Airflow"
-    return replace(broken, detail=said if answer.status is Status.OK else f"{said}; {answer.detail}")
+    apart = answer.status in (Status.FAIL, Status.WARN)
+    return replace(broken, detail=f"{said}; {answer.detail}" if apart else said)
 
 
 def _classes(values: Values) -> Answer:
