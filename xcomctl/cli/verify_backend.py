@@ -229,6 +229,7 @@ def _writing() -> Iterator[None]:
     except BrokenPipeError:
         raise
     except OSError as error:
+        report.drop_unwritable(sys.stdout)
         raise StorageError(f"cannot write: {error.strerror or error}", hint="is the disk full?") from error
 
 

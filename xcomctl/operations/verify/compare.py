@@ -56,8 +56,9 @@ def _answers(taken: Mapping[str, Fingerprint]) -> Iterator[tuple[str, Answer]]:
 
 def _of_airflow(taken: Mapping[str, Fingerprint]) -> Iterator[tuple[str, Values, Callable[[Values], Answer]]]:
     """The fields that nobody can tell where Airflow does not start: check, values and how these are compared."""
-    yield "backend-class", _told(taken, "class"), _classes
-    yield "class-file", {n: each for n, each in _told(taken, "class").items() if each.get("sha256")}, _class_files
+    classes = {name: each["class"] for name, each in taken.items() if "name" in each["class"]}
+    yield "backend-class", classes, _classes
+    yield "class-file", {name: each for name, each in classes.items() if each.get("sha256")}, _class_files
     for check_id, option, canonical in (
         ("base-path", BASE_PATH, _unslashed),
         ("threshold", "common.io.xcom_objectstorage_threshold", _text),
