@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import resource
+import socket
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from tests.airflow.test_verify_backend import FROM_BASE, IS_2
-from tests.airflow.verifying import STOCK, Home
+from tests.airflow.verifying import OURS, STOCK, Home
 from tests.cli.test_docs_verify import COMMANDS
 
 pytestmark = pytest.mark.xdist_group("airflow")
@@ -60,20 +63,64 @@ def test_fingerprints_tell_containers_apart_without_a_secret(tmp_path: Path):
         "endpoint": "minio:9000",
         "source": "from the environment",
         "error": None,
+        "visible": True,
     }
     assert taken["options"]["common.io.xcom_objectstorage_compression"] == {
         "value": "gzip",
         "source": str(scheduler.folder / "airflow.cfg"),
+        "error": None,
     }
+    assert ("core.enable_xcom_pickling" in taken["options"]) == IS_2
     assert taken["class"]["name"] == "xcomctl.backend.xcom.XComBackend" and len(taken["class"]["sha256"]) == 64
     assert "No module named 'absent'" in json.loads(files[2].read_text())["class"]["error"]
 
-    same = scheduler.verify("--compare", str(files[0]), str(files[0]))
+    copied = tmp_path / "copied.json"
+    copied.write_bytes(files[0].read_bytes())
+    same = scheduler.verify("--compare", str(files[0]), str(copied))
     assert (same.code, set(same.statuses.values())) == (0, {"ok"})
     apart = scheduler.verify("--compare", str(files[0]), str(files[1]))
     assert (apart.code, set(apart.failed)) == (1, {"base-path", "threshold", "compression"})
     assert "s3://store@bucket/xcoms" in apart.failed["base-path"] and str(files[1]) in apart.failed["base-path"]
     assert set(scheduler.verify("--compare", str(files[0]), str(files[2])).failed) >= {"backend-class"}
+
+
+@contextmanager
+def silent() -> Iterator[int]:
+    """The port of a server that takes every connection and never says a word."""
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen(64)
+        yield server.getsockname()[1]
+
+
+@pytest.mark.parametrize("module", ["database", "class"])
+def test_a_fingerprint_does_not_wait_for_who_never_answers(tmp_path: Path, module: str):
+    """On Airflow 3 the class is imported as Airflow starts."""
+    home = Home.at(tmp_path / "home", "hangs.Backend" if module == "class" else OURS, path="s3://store@bucket/xcom")
+    home.module("hangs", "import time\ntime.sleep(600)\n")
+    code = (
+        "import sys; from xcomctl.operations.verify import fingerprint\n"
+        f"fingerprint.{'IMPORT_SECONDS' if module == 'class' else 'CHECK_SECONDS'} = 15\n"
+        "from xcomctl.cli import main; sys.exit(main(['verify-backend', '--fingerprint']))"
+    )
+    with silent() as port:
+        url = f"postgresql+psycopg2://u:hunter2@127.0.0.1:{port}/airflow"
+        settings = {"AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": url} if module == "database" else {}
+        words, environment = [sys.executable, "-c", code], home.environment(settings)
+        done = subprocess.run(words, env=environment, capture_output=True, timeout=120, check=True)
+    taken = json.loads(done.stdout)
+    part = "connection" if module == "database" else "class" if IS_2 else "airflow"
+    assert taken[part]["error"] == "no answer within 15 s"
+    assert done.stderr == b"" and b"hunter2" not in done.stdout
+
+
+@pytest.mark.parametrize("broken", [None, "InvalidToken"])
+def test_a_connection_that_cannot_be_read_is_told_from_one_that_is_elsewhere(tmp_path: Path, broken: str | None):
+    """Without a database Airflow 3 asks the API server; a connection that is there and is no JSON nobody can read."""
+    home = Home.at(tmp_path / "home", path="s3://store@bucket/xcom")
+    settings = {"AIRFLOW_CONN_STORE": "{no JSON"} if broken else {}
+    taken = json.loads(home.verify("--fingerprint", settings=settings).out)
+    assert taken["connection"]["error"] and taken["connection"]["visible"] == (IS_2 or broken is not None)
 
 
 def test_it_takes_no_more_than_half_again_the_time_of_importing_airflow_s_own_class(tmp_path: Path):

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from dataclasses import astuple
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import pytest
 from xcomctl.errors import StorageError, UsageError
 from xcomctl.operations.verify import Container, Status, sources, versions
 from xcomctl.operations.verify.compare import compare
+from xcomctl.operations.verify.environment import environment
 from xcomctl.operations.verify.options import wrong_with
 from xcomctl.operations.verify.runner import Overdue, run
 from xcomctl.operations.verify.terms import Answer, Check, Probe, fail, ok, skipped, unknown, warn
@@ -231,6 +233,55 @@ def test_a_fingerprint_where_airflow_is_broken(taken: dict[str, Any]):
     assert taken["class"]["name"] is None and taken["class"]["error"]
     assert taken["options"]["core.xcom_backend"]["value"] == "a.B"
     assert taken["options"]["common.io.xcom_objectstorage_path"]["value"] == "s3://***@b/x"
+    errors = {told["error"] for told in (*taken["options"].values(), *taken["xcomctl_options"].values())}
+    assert errors == {taken["class"]["error"]} == {"not tried, for Airflow does not start"}
+
+
+def test_a_fingerprint_where_airflow_hangs(tmp_path: Path):
+    (tmp_path / "airflow").mkdir()
+    (tmp_path / "airflow" / "__init__.py").write_text("import time\ntime.sleep(600)\n")
+    code = (
+        "import sys; from xcomctl.operations.verify import fingerprint; fingerprint.IMPORT_SECONDS = 0.5\n"
+        "from xcomctl.cli import main; sys.exit(main(['verify-backend', '--fingerprint']))"
+    )
+    path = os.pathsep.join(filter(None, (str(tmp_path), str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH"))))
+    words = [sys.executable, "-c", code]
+    done = subprocess.run(words, env={**os.environ, "PYTHONPATH": path}, capture_output=True, timeout=60, check=True)
+    taken = json.loads(done.stdout)
+    assert taken["airflow"]["error"] == "no answer within 0.5 s"
+    assert taken["class"]["error"] and taken["packages"] and taken["codecs"]
+
+
+class TestEnvironment:
+    @pytest.fixture(autouse=True)
+    def _nothing_set(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        for name in environment():
+            monkeypatch.delenv(name, raising=False)
+            monkeypatch.delenv(name.lower(), raising=False)
+
+    @pytest.mark.parametrize(
+        ("name", "value", "told"),
+        [
+            ("AWS_ENDPOINT_URL_S3", "http://minio:9000/", "http://minio:9000"),
+            ("AWS_ENDPOINT_URL", "https://k:hunter2@minio/hunter2?x=hunter2", "https://minio"),
+            ("AWS_ENDPOINT_URL", "https://k:hun/ter2@minio", "set"),
+            ("AWS_ENDPOINT_URL", "https://k:12/hunter2@minio", "set"),
+            ("STORAGE_EMULATOR_HOST", "default", "default"),
+            ("STORAGE_EMULATOR_HOST", "gcs:4443", "gcs:4443"),
+            ("HTTPS_PROXY", "http://k:hunter2@proxy:3128", "http://proxy:3128"),
+            ("http_proxy", "k:hunter2@proxy:3128", "proxy:3128"),
+            ("AWS_REGION", "eu-west-1", "eu-west-1"),
+            ("AWS_PROFILE", " ", None),
+            ("GOOGLE_APPLICATION_CREDENTIALS", "/etc/key.json", "/etc/key.json"),
+            ("GOOGLE_APPLICATION_CREDENTIALS", '{"private_key": "hunter2"}', "set"),
+            ("AWS_SECRET_ACCESS_KEY", "hunter2", "set"),
+            ("AZURE_STORAGE_CONNECTION_STRING", "AccountKey=hunter2", "set"),
+        ],
+    )
+    def test_what_is_told(self, name: str, value: str, told: str | None, monkeypatch: pytest.MonkeyPatch):
+        monkeypatch.setenv(name, value)
+        found = environment()
+        assert {each: value for each, value in found.items() if value} == ({name.upper(): told} if told else {})
 
 
 class TestCompare:
@@ -245,6 +296,11 @@ class TestCompare:
         sound["packages"]["apache-airflow-providers-amazon"] = "9.39.0"
         sound["scheme"] = "s3"
         sound["connection"] = {"id": "c", "type": "aws", "endpoint": "e:1", "source": "from x", "error": None}
+        sound["connection"]["visible"] = True
+        sound["environment"] = dict.fromkeys(sound["environment"])
+        sound["options"]["core.enable_xcom_pickling"] = {"value": "False", "source": "default"}
+        for told in (*sound["options"].values(), *sound["xcomctl_options"].values()):
+            told["error"] = None
         return sound
 
     @staticmethod
@@ -254,7 +310,7 @@ class TestCompare:
         return {check.id: check.status.value for check in found if check.status is not Status.OK}
 
     def test_the_same_but_for_the_host(self, sound: dict[str, Any]):
-        assert self.told(sound, sound | {"hostname": "another"}, sound | {"near_misses": ["x"]}) == {}
+        assert self.told(sound, sound | {"hostname": "another"}) == {}
 
     @pytest.mark.parametrize(
         ("path", "value", "check", "status"),
@@ -270,7 +326,16 @@ class TestCompare:
             (("airflow", "version"), "3.2.2", "airflow", "fail"),
             (("airflow", "version"), None, "airflow", "fail"),
             (("airflow", "error"), "broken", "airflow", "fail"),
-            (("codecs",), ["gzip"], "codecs", "fail"),
+            (("codecs",), ["gzip"], "codecs", "warn"),
+            (("near_misses",), ["XCOM_BACKEND"], "option-names", "warn"),
+            (("options", "common.io.xcom_objectstorage_path", "value"), "s3://***@b/x//", None, None),
+            (("options", "common.io.xcom_objectstorage_path", "error"), "command failed", "base-path", "fail"),
+            (("options", "core.enable_xcom_pickling", "value"), "True", "pickling", "fail"),
+            (("options", "core.enable_xcom_pickling", "value"), "f", None, None),
+            (("environment", "AWS_ENDPOINT_URL"), "http://e:1", "endpoint-variables", "fail"),
+            (("environment", "STORAGE_EMULATOR_HOST"), "gcs:1", "endpoint-variables", "warn"),
+            (("environment", "AWS_REGION"), "eu-west-1", "environment", "warn"),
+            (("environment", "HTTPS_PROXY"), "http://p:1", "environment", "warn"),
             (
                 ("packages", "apache-airflow-providers-common-io"),
                 None,
@@ -284,7 +349,7 @@ class TestCompare:
             (("xcomctl_options", "missing_object", "value"), "url", "xcomctl-options", "warn"),
             (("connection", "endpoint"), "f:1", "connection", "fail"),
             (("connection", "source"), "from y", None, None),
-            (("connection", "error"), "not defined", "connection", "warn"),
+            (("connection", "error"), "InvalidToken, from the metadata database", "connection", "fail"),
             (("connection",), None, "connection", "fail"),
         ],
     )
@@ -296,10 +361,92 @@ class TestCompare:
         inner[path[-1]] = value
         assert self.told(sound, sound, other) == ({check: status} if check else {})
 
-    @pytest.mark.parametrize("wrong", [[], {}, {"schema": 2, "class": {}}, {"schema": 1}, "text"])
+    def test_a_connection_that_is_only_not_visible(self, sound: dict[str, Any]):
+        hidden = {"id": "c", "type": None, "endpoint": None, "error": "it is nowhere"}
+        assert self.told(sound, sound | {"connection": hidden | {"visible": False}}) == {"connection": "warn"}
+        assert self.told(sound, sound | {"connection": hidden}) == {"connection": "warn"}
+        assert self.told(sound, sound | {"connection": hidden | {"id": "d"}}) == {"connection": "fail"}
+
+    @pytest.mark.parametrize("whose", [0, 1])
+    def test_a_codec_that_one_lacks_and_one_compresses_with(self, sound: dict[str, Any], whose: int):
+        both = [copy.deepcopy(sound), copy.deepcopy(sound) | {"codecs": ["gzip"]}]
+        both[whose]["options"]["common.io.xcom_objectstorage_compression"]["value"] = "zstd"
+        assert self.told(*both) == {"compression": "fail", "codecs": "fail"}
+
+    def test_a_local_folder_on_several_hosts(self, sound: dict[str, Any]):
+        local = sound | {"scheme": "file", "connection": None}
+        assert self.told(local, local) == {}
+        assert self.told(local, local | {"hostname": "another"}) == {"local-files": "warn"}
+
+    def test_who_is_broken_is_left_out(self, sound: dict[str, Any], taken: dict[str, Any]):
+        broken = {
+            **taken,
+            "packages": sound["packages"],
+            "codecs": sound["codecs"],
+            "environment": sound["environment"],
+        }
+        found = {check.id: check for check in compare({"a": sound, "b": broken, "c": sound})}
+        assert {name for name, check in found.items() if check.status is not Status.OK} == {"airflow"}
+        assert "this image is broken" in found["airflow"].detail and "a: " not in found["airflow"].detail
+        for name in ("backend-class", "class-file", "base-path", "connection", "xcomctl-options"):
+            assert found[name].detail.endswith("; left out: b")
+        older = copy.deepcopy(sound)
+        older["airflow"]["version"] = "3.1.0"
+        told = {check.id: check for check in compare({"a": sound, "b": broken, "c": older})}
+        assert "c: 3.1.0" in told["airflow"].detail and "this image is broken" in told["airflow"].detail
+        alone = {check.id: check.status for check in compare({"a": sound, "b": broken})}
+        assert alone["base-path"] is alone["backend-class"] is Status.SKIPPED and alone["python"] is Status.OK
+        nowhere = broken | {"airflow": {"version": None, "error": "not installed"}, "packages": {"s3fs": None}}
+        assert set(self.told(sound, nowhere, sound)) == {"airflow"}
+
+    def test_a_class_that_is_not_there_has_no_file_that_differs(self, sound: dict[str, Any]):
+        other = sound | {"class": {"name": None, "file": None, "sha256": None, "error": "ImportError: x"}}
+        assert self.told(sound, other, sound) == {"backend-class": "fail"}
+
+    def test_other_versions_of_xcomctl_tell_more_or_less(self, sound: dict[str, Any]):
+        newer = sound | {"mood": {"good": True}, "packages": sound["packages"] | {"polars": "1.0"}}
+        newer["environment"] = sound["environment"] | {"AWS_NEW": "x"}
+        assert self.told(sound, newer, sound) == {"package-polars": "skipped"}
+        for lacking in sound.keys() - {"schema", "class"}:
+            less = {name: value for name, value in sound.items() if name != lacking}
+            assert "fail" not in self.told(sound, less, sound).values()
+            assert set(self.told(sound, less).values()) <= {"skipped"}
+        assert set(self.told(sound, {"schema": 1, "class": {}}).values()) == {"skipped"}
+
+    def test_a_newer_schema(self, sound: dict[str, Any]):
+        with pytest.raises(UsageError, match="newer xcomctl") as raised:
+            self.told(sound, {"schema": 2})
+        assert "upgrade" in str(raised.value.hint)
+
+    @pytest.mark.parametrize(
+        "wrong", [[], {}, {"schema": 1}, {"schema": True, "class": {}}, {"schema": 0}, "text", None]
+    )
     def test_what_is_no_fingerprint(self, sound: dict[str, Any], wrong: Any):
         with pytest.raises(UsageError, match="holds no fingerprint"):
             self.told(sound, wrong)
+
+    @pytest.mark.parametrize("wrong", [3, [3], [None], [["a"]], True])
+    def test_no_wrong_type_is_a_fault_of_xcomctl(self, sound: dict[str, Any], wrong: object):
+        """Wherever it is; what is not read may be anything."""
+        for name in sound.keys() - {"schema"}:
+            with pytest.raises(UsageError, match="holds no fingerprint"):
+                self.told(sound, sound | {name: wrong})
+            for inner in sound[name] if isinstance(sound[name], dict) else ():
+                if (name, inner) not in (("class", "file"), ("connection", "source"), ("connection", "visible")):
+                    with pytest.raises(UsageError, match="holds no fingerprint"):
+                        self.told(sound, sound | {name: sound[name] | {inner: wrong}})
+
+    @pytest.mark.parametrize("wrong", [{"a": 3}, {"a": {"value": 3}}, {"value": [3], "name": {}, "id": 1}, {"b": None}])
+    def test_a_table_of_another_kind_is_no_fault_of_xcomctl_either(self, sound: dict[str, Any], wrong: dict[str, Any]):
+        for name in sound.keys() - {"schema"}:
+            for table in (wrong, sound[name] | wrong) if isinstance(sound[name], dict) else (wrong,):
+                with suppress(UsageError):  # keys that are not known may hold anything
+                    self.told(sound, sound | {name: table})
+
+    @pytest.mark.parametrize("name", ["airflow", "packages", "class", "options", "xcomctl_options", "environment"])
+    def test_nothing_instead_of_a_table(self, sound: dict[str, Any], name: str):
+        with pytest.raises(UsageError, match="holds no fingerprint"):
+            self.told(sound, sound | {name: None})
 
 
 def test_it_loads_nothing_that_it_does_not_need():

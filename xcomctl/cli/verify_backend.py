@@ -8,8 +8,8 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional
@@ -20,7 +20,7 @@ from xcomctl.cli import render, report, signals
 from xcomctl.cli.opening import hush
 from xcomctl.cli.options import Display, Output, duration, flag, takes
 from xcomctl.cli.report import Report
-from xcomctl.errors import ExitCode, UsageError, XcomctlError
+from xcomctl.errors import ExitCode, StorageError, UsageError, XcomctlError
 
 if TYPE_CHECKING:
     from xcomctl.operations.verify import Check, Container
@@ -31,6 +31,9 @@ _UNTIL = "_XCOMCTL_WAIT_UNTIL"
 PAUSE_SECONDS = 2.0
 
 _CONTAINERS = "Comparing containers"
+
+_LONGEST = 1_000_000
+"""So many bytes no fingerprint has."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +120,8 @@ def verify_backend(
                 checks = _verified(container, said)
                 if until is not None and (waits_for := _unsettled(checks, container)):
                     _try_again(until, waits_for, said)
-        _tell(checks, display, said)
+        with _writing():
+            _tell(checks, display, said)
     except (UsageError, BrokenPipeError):
         raise
     except (XcomctlError, OSError) as error:
@@ -178,22 +182,47 @@ def _container(trial: Trial, display: Display) -> Container:
 def _compared(files: Sequence[Path]) -> list[Check]:
     from xcomctl.operations.verify.compare import compare
 
+    _require_apart(files)
     return list(compare({str(file): _read(file) for file in files}))
 
 
+def _require_apart(files: Sequence[Path]) -> None:
+    """However they are spelled, and through every link."""
+    seen: dict[tuple[int, int], Path] = {}
+    for file in files:
+        with suppress(OSError):  # why it cannot be read is said when it is
+            found = file.stat()
+            other = seen.setdefault((found.st_dev, found.st_ino), file)
+            if other is not file:
+                raise UsageError(
+                    f"{file} and {other} are one file, which would be compared with itself",
+                    hint="take a fingerprint in each container",
+                )
+
+
 def _read(file: Path) -> Any:
+    """Whatever JSON it holds: in UTF-8, or as PowerShell writes it, in UTF-16."""
     try:
-        return json.loads(file.read_text("utf-8"))
+        with file.open("rb") as opened:
+            data = opened.read(_LONGEST + 1)
+        if len(data) > _LONGEST:
+            raise ValueError(f"it has more than {_LONGEST} bytes")
+        return json.loads(data)
     except OSError as error:
         raise UsageError(f"cannot read {file}: {error.strerror}", hint="check --compare") from error
-    except ValueError as error:
-        raise UsageError(f"{file} is no JSON: {error}", hint="--fingerprint writes it") from error
+    except (ValueError, RecursionError) as error:
+        raise UsageError(
+            f"{file} holds no fingerprint: no JSON, {error}",
+            hint="xcomctl verify-backend --fingerprint > FILE writes one",
+        ) from error
 
 
 def _print_fingerprint(display: Display) -> ExitCode:
     from xcomctl.operations.verify.fingerprint import fingerprint
 
-    render.document(fingerprint(), display.output)
+    taken = fingerprint()
+    with _writing():
+        render.document(taken, display.output)
     return ExitCode.OK
 
 
@@ -202,6 +231,17 @@ def _unsettled(checks: Sequence[Check], container: Container) -> Check | None:
     return next(
         (c for c in checks if c in _failed(checks) or (container.awaits_database and c.id == "connection")), None
     )
+
+
+@contextmanager
+def _writing() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        report.drop_unwritable(sys.stdout)
+        raise StorageError(f"cannot write: {error.strerror or error}", hint="is the disk full?") from error
 
 
 def _try_again(until: float, first: Check, said: Report) -> None:

@@ -16,6 +16,7 @@ from xcomctl.operations.verify import sources
 from xcomctl.operations.verify.container import Container, name_of
 from xcomctl.operations.verify.options import wanted_class
 from xcomctl.operations.verify.terms import IMPORT_SECONDS, Answer, Probe, fail, ok, skipped, warn
+from xcomctl.operations.verify.versions import numbers
 
 STOCK = "airflow.providers.common.io.xcom.backend.XComObjectStorageBackend"
 COMMON_IO = "apache-airflow-providers-common-io"
@@ -42,7 +43,7 @@ def airflow(container: Container) -> Answer:
         return ok("Airflow is here, and does not start without its XCom backend")
 
     container.release = str(started.__version__)
-    container.version = _numbers(container.release)
+    container.version = numbers(container.release)
     if container.version < OLDEST:
         return fail(
             f"Airflow {container.release} cannot read back what it writes through a connection (apache/airflow#39797)",
@@ -210,12 +211,6 @@ def _missing(wanted: str, module: str) -> str:
     if wanted.startswith(module):
         return f"the file of {module} is not on this container's PYTHONPATH: is its folder mounted, or synced yet?"
     return f"install the package of {module} in this container too"
-
-
-def _numbers(release: str) -> tuple[int, ...]:
-    """`3.4.0b2` as (3, 4, 0)."""
-    found = re.match(r"(\d+)\.(\d+)(?:\.(\d+))?", release)
-    return tuple(int(part or 0) for part in found.groups()) if found else ()
 
 
 PROBES: tuple[Probe[Container], ...] = (Probe("airflow", airflow, seconds=IMPORT_SECONDS),)
