@@ -19,6 +19,7 @@ from uuid import uuid4
 
 import pytest
 
+from tests.airflow import provider
 from tests.lab import s3
 from tests.lab.proxy import FaultProxy
 from xcomctl.backend.provider import OPTIONS
@@ -28,6 +29,7 @@ pytestmark = pytest.mark.xdist_group("airflow-hooks")
 
 IS_2 = version("apache-airflow").startswith("2.")
 IS_3_4 = tuple(map(int, version("apache-airflow").split(".")[:2])) >= (3, 4)
+UPATH = tuple(map(int, version("universal-pathlib").split(".")[:2]))
 COMMON, OURS = "AIRFLOW__COMMON_IO__XCOM_OBJECTSTORAGE_", "AIRFLOW__XCOMCTL__"
 NAMES = "key='k', task_id='t', dag_id='d', run_id='r', map_index=-1"
 
@@ -114,7 +116,13 @@ def process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[subprocess.Pop
         "AIRFLOW__CORE__XCOM_BACKEND": "xcomctl.backend.XComBackend",
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "_AIRFLOW_PROCESS_CONTEXT": "server",
-        "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]),
+        "PYTHONPATH": os.pathsep.join(
+            [
+                str(Path(__file__).parents[2]),
+                str(provider.install(tmp_path_factory.mktemp("packages"))),
+                os.environ.get("PYTHONPATH", ""),
+            ]
+        ),
     }
     clean = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")}
     command = [sys.executable, "-W", "ignore", "-m", "tests.airflow.hooks"]
@@ -225,13 +233,29 @@ class TestWriting:
         hooks.purge(stored, **settings)
         assert list(bucket.keys()) == []
 
+    @pytest.mark.parametrize("path", ["./xcom", "a/./b", "a//b", "xcom/.", "./", "a/../b", "x//", "a b#c?d"])
+    def test_a_bucket_is_spelled_as_airflow_does(self, hooks: Hooks, bucket: s3.Bucket, path: str):
+        """Airflow drops dots with universal-pathlib <0.3, and keeps them with newer ones."""
+        settings = on(bucket) | {f"{COMMON}PATH": f"s3://store@{bucket.name}/{path}"}
+        theirs = hooks.run(f"text(Stock.serialize_value([1], {NAMES}))", **settings).value
+        (their_key,) = bucket.keys()
+        ours = hooks.pushed("[2]", **settings)
+        (our_key,) = bucket.keys() - {their_key}
+        assert ours.rpartition("/")[0] == theirs.rpartition("/")[0]
+        assert our_key.rpartition("/")[0] == their_key.rpartition("/")[0]
+        for stored, value in ((ours, [2]), (theirs, [1])):
+            assert hooks.pulled(stored, **settings).value == value
+            assert hooks.run(f"Stock.deserialize_value(row(column({stored!r})))", **settings).value == value
+            hooks.purge(stored, **settings)
+        assert list(bucket.keys()) == []
+
     def test_a_text_that_begins_like_a_link_is_none(self, hooks: Hooks):
         assert json.loads(hooks.pushed("'https://x\\n' * 1000")).startswith("file://")
         assert json.loads(hooks.pushed("'https://' + 'x' * 3000")).startswith("file://")
 
     def test_no_secret_is_told(self, hooks: Hooks):
         done = hooks.run(f"XCom.serialize_value([1], {NAMES})", **{f"{COMMON}PATH": "nothing://key:hunter2@b/x"})
-        done.failed("UsageError", "nothing://…@b/x")
+        done.failed("UsageError", "nothing://…@b/x", "without credentials, which an Airflow connection is for")
         assert done.error is not None and "hunter2" not in done.error[1]
 
     def test_a_threshold_that_is_no_number(self, hooks: Hooks):
@@ -244,6 +268,92 @@ class TestWriting:
         stored = hooks.pushed("[1]", **pickling)
         assert json.loads(stored).startswith("file://")
         assert hooks.run(f"Stock.deserialize_value(row(column({stored!r})))", **pickling).value == [1]
+
+
+class TestOtherSchemes:
+    """What xcomctl does not know, and a provider of this Airflow opens: here as local files."""
+
+    @staticmethod
+    def on(hooks: Hooks, scheme: str, userinfo: str = "lab@", more: str = "") -> dict[str, str]:
+        base = f"{scheme}://{userinfo}host{hooks.folder}/xcom{more}"
+        return {f"{COMMON}PATH": base, "AIRFLOW_CONN_LAB": "sftp://"}
+
+    @pytest.mark.parametrize("scheme", ["sftp", "hdfs"])
+    @pytest.mark.parametrize("userinfo", ["lab@", ""])
+    @pytest.mark.parametrize("more", ["", "/"])
+    def test_there_and_back(self, hooks: Hooks, scheme: str, userinfo: str, more: str):
+        settings = self.on(hooks, scheme, userinfo, more)
+        stored = hooks.pushed("[1]", **settings)
+        (file,) = hooks.files()
+        assert json.loads(stored) == f"{scheme}://{userinfo}{file}", "Airflow leaves the host to the connection"
+        assert place(str(file.relative_to(hooks.folder / "xcom"))) is not None
+        assert hooks.pulled(stored, **settings).value == [1]
+        file.unlink()
+        hooks.pulled(stored, **settings).failed("DanglingError", "XCom d r t is gone")
+        stored = hooks.pushed("[1]", **settings)
+        hooks.purge(stored, **settings)
+        assert hooks.files() == set()
+
+    @pytest.mark.parametrize("scheme", ["sftp", "hdfs"])
+    def test_it_is_where_airflow_puts_it(self, hooks: Hooks, scheme: str):
+        settings = self.on(hooks, scheme)
+        theirs = hooks.run(f"text(Stock.serialize_value([1], {NAMES}))", **settings).value
+        (file,) = hooks.files()
+        assert theirs == json.dumps(f"{scheme}://lab@{file}")
+        assert hooks.pulled(theirs, **settings).value == [1]
+        ours = hooks.pushed("[2]", **settings)
+        read = hooks.run(f"Stock.deserialize_value(row(column({ours!r})))", **settings).value
+        assert read == ([2] if UPATH >= (0, 3) else json.loads(ours)), "older ones forget the host, and then miss it"
+        hooks.purge(theirs, **settings)
+        assert file not in hooks.files()
+
+    def test_other_urls_are_data(self, hooks: Hooks):
+        settings = self.on(hooks, "sftp")
+        (hooks.folder / "mine").write_text("[1]")
+        for url in (f"sftp://lab@host{hooks.folder}/mine", f"hdfs://x/y/{uuid4()}", "sftp://", "https://[x", "sftp://[x"):
+            assert hooks.pulled(json.dumps(url), **settings).value == url
+            assert hooks.purge(json.dumps(url), **settings).error is None
+        assert len(hooks.files()) == 1
+
+    def test_the_root(self, hooks: Hooks):
+        """The names of the row lead to a place where a test may write."""
+        settings = self.on(hooks, "sftp") | {f"{COMMON}PATH": "sftp://lab@host/"}
+        dag_id, *run_id, _ = hooks.folder.joinpath("t").parts[1:]
+        stored = hooks.pushed("[1]", f"dag_id={dag_id!r}, run_id={'/'.join(run_id)!r}, task_id='t'", **settings)
+        (file,) = hooks.files()
+        assert json.loads(stored) == f"sftp://lab@{file}"
+        assert hooks.pulled(stored, **settings).value == [1]
+
+    def test_an_earlier_one_is_read(self, hooks: Hooks):
+        stored = hooks.pushed("[1]", **self.on(hooks, "sftp"))
+        settings = self.on(hooks, "hdfs", more="2") | {f"{OURS}READ_PATHS": self.on(hooks, "sftp")[f"{COMMON}PATH"]}
+        assert hooks.pulled(stored, **settings).value == [1]
+        hooks.purge(stored, **settings)
+        assert len(hooks.files()) == 1
+
+    @pytest.mark.parametrize("run_id", ["a//b", "../../x", ".", "a?b#c", "tab\t", "[", "%41"])
+    def test_no_name_leads_out_of_its_place(self, hooks: Hooks, run_id: str):
+        settings = self.on(hooks, "sftp")
+        stored = hooks.pushed("[1]", f"dag_id='d', run_id={run_id!r}, task_id='t'", **settings)
+        (file,) = hooks.files()
+        assert place(str(file.relative_to(hooks.folder / "xcom"))) is not None
+        assert hooks.pulled(stored, **settings).value == [1]
+
+    def test_one_that_airflow_cannot_take_apart(self, hooks: Hooks):
+        settings = self.on(hooks, "unheard-of")
+        done = hooks.run(f"XCom.serialize_value([1], {NAMES})", **settings)
+        why = "Unsupported filesystem: 'unheard-of'" if UPATH >= (0, 3) else "it cannot take unheard-of:// apart"
+        done.failed("UsageError", "[common.io] xcom_objectstorage_path", why)
+
+    def test_one_that_nobody_opens(self, hooks: Hooks):
+        done = hooks.run(f"XCom.serialize_value([1], {NAMES})", **self.on(hooks, "nothing"))
+        done.failed("UsageError", "no provider that is installed here knows nothing://", "s3://connection@bucket/path")
+        done = hooks.pulled(f'"file:///d/r/t/{uuid4()}"', **{f"{OURS}READ_PATHS": "nothing://x/y"})
+        done.failed("UsageError", "[xcomctl] read_paths", "no provider that is installed here knows nothing://")
+
+    def test_one_whose_connection_is_not_there(self, hooks: Hooks):
+        done = hooks.run(f"XCom.serialize_value([1], {NAMES})", **self.on(hooks, "sftp", "nobody@"))
+        done.failed("MetadataError", "there is no Airflow connection nobody")
 
 
 class TestCodecs:

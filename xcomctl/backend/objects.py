@@ -47,4 +47,4 @@ def _filesystem(store: Address) -> Any:
 
 
 def _path(location: Location) -> str:
-    return location.name if location.scheme == "file" else f"{location.bucket}/{location.name}"
+    return f"{location.bucket}/{location.name}" if location.bucket else location.name

@@ -17,7 +17,7 @@ from xcomctl.backend import lookup, objects, options, payload
 from xcomctl.backend.asking import Asked, names_of
 from xcomctl.backend.foreign import frame_of
 from xcomctl.backend.lookup import Found
-from xcomctl.backend.reference import Address, address_of, parse, place
+from xcomctl.backend.reference import Address, address_of, below, place
 from xcomctl.compat.inside import IS_AIRFLOW_2, BaseXCom, StockBackend, XComDecoder, XComEncoder
 from xcomctl.errors import DanglingError, UsageError, XcomctlError
 from xcomctl.model import is_control_key, is_link
@@ -62,7 +62,7 @@ class XComBackend(Asked, StockBackend):  # type: ignore[misc]
         longest = LONGEST_NAME - len(base.text.encode()) - 1
         where = _safe(base, coordinate)
         name = where.build_path("", key, suffix=f".json{_suffix()}", max_length=longest)
-        return _written(_below(base, name), data)
+        return _written(below(base, name), data)
 
     @staticmethod
     def deserialize_value(result: Any) -> Any:
@@ -149,23 +149,19 @@ def _suffix() -> str:
 def _address_of(base: Address, ids: tuple[str, str, str], leaf: str) -> Address:
     """Where common-io would write, but for names that lead out of their place: those are quoted as in URLs."""
     plain = address_of(base, *ids, leaf)
-    return plain or _below(base, "/".join((*map(lookup.quoted, ids), leaf)))
+    if plain is not None and options.address(plain.text) == plain:
+        return plain
+    return below(base, "/".join((*map(lookup.quoted, ids), leaf)))
 
 
 def _safe(base: Address, coordinate: Any) -> Any:
     """A coordinate of Airflow 3.4 whose names do not lead out of their place."""
-    if address_of(base, coordinate.dag_id, coordinate.run_id, coordinate.task_id, str(uuid4())) is not None:
+    plain = address_of(base, coordinate.dag_id, coordinate.run_id, coordinate.task_id, str(uuid4()))
+    if plain is not None and options.address(plain.text) == plain:
         return coordinate
     import attrs  # Airflow brings it
 
     return attrs.evolve(coordinate, **{name: lookup.quoted(getattr(coordinate, name)) for name in lookup.IDS})
-
-
-def _below(base: Address, name: str) -> Address:
-    address = parse(f"{base.text.rstrip('/')}/{name}")
-    if address is None:
-        raise UsageError(f"nothing can be written below {base.text}")
-    return address
 
 
 def _written(address: Address, data: bytes) -> Any:
