@@ -20,8 +20,8 @@ from uuid import uuid4
 import pytest
 
 from tests.airflow import provider
-from tests.lab import s3
-from tests.lab.proxy import FaultProxy
+from tests.lab import gcs, s3
+from tests.lab.proxy import Answer, FaultProxy, Rule
 from xcomctl.backend.provider import OPTIONS
 from xcomctl.backend.reference import parse_base, place
 
@@ -144,10 +144,10 @@ def bucket(ministack: s3.S3Server) -> s3.Bucket:
     return s3.bucket(ministack)
 
 
-def connection(bucket: s3.Bucket) -> str:
-    server = bucket.server
-    extra = {"endpoint_url": server.endpoint, "region_name": server.region}
-    return json.dumps({"conn_type": "aws", "login": server.key, "password": server.secret, "extra": extra})
+@pytest.fixture
+def proxy(ministack: s3.S3Server) -> Iterator[FaultProxy]:
+    with FaultProxy(urlsplit(ministack.endpoint).port or 0) as between:
+        yield between
 
 
 def on(bucket: s3.Bucket, **more: str) -> dict[str, str]:
@@ -155,7 +155,7 @@ def on(bucket: s3.Bucket, **more: str) -> dict[str, str]:
     return {
         f"{COMMON}PATH": f"s3://store@{bucket.name}/xcom",
         f"{COMMON}THRESHOLD": "0",
-        "AIRFLOW_CONN_STORE": connection(bucket),
+        "AIRFLOW_CONN_STORE": bucket.server.connection(),
         **more,
     }
 
@@ -310,7 +310,13 @@ class TestOtherSchemes:
     def test_other_urls_are_data(self, hooks: Hooks):
         settings = self.on(hooks, "sftp")
         (hooks.folder / "mine").write_text("[1]")
-        for url in (f"sftp://lab@host{hooks.folder}/mine", f"hdfs://x/y/{uuid4()}", "sftp://", "https://[x", "sftp://[x"):
+        for url in (
+            f"sftp://lab@host{hooks.folder}/mine",
+            f"hdfs://x/y/{uuid4()}",
+            "sftp://",
+            "https://[x",
+            "sftp://[x",
+        ):
             assert hooks.pulled(json.dumps(url), **settings).value == url
             assert hooks.purge(json.dumps(url), **settings).error is None
         assert len(hooks.files()) == 1
@@ -474,7 +480,7 @@ class TestOtherSpellings:
         assert list(bucket.keys()) == []
 
     def test_another_connection_or_prefix_is_data_unless_it_is_told(self, hooks: Hooks, bucket: s3.Bucket, there: str):
-        old = {"AIRFLOW_CONN_OLD": connection(bucket)}
+        old = {"AIRFLOW_CONN_OLD": bucket.server.connection()}
         stored = json.dumps(f"s3://old@{bucket.name}/{there}")
         assert hooks.pulled(stored, **on(bucket)).value == json.loads(stored)
         told = {f"{OURS}READ_PATHS": f"s3://elsewhere/x, s3://old@{bucket.name}/xcom"}
@@ -680,6 +686,66 @@ class TestHandWritten:
         done.failed("UsageError", "[xcomctl] rules: there is no rule 's4'", "gcs-variable")
 
 
+class TestRefusals:
+    """What a store says no to is no lost object, and names the XCom."""
+
+    NAMES = "key='k', task_id='t', dag_id='d', run_id='r', map_index=3"
+
+    @pytest.mark.parametrize("path", ["xcom", ""])
+    def test_no_bucket(self, hooks: Hooks, bucket: s3.Bucket, path: str):
+        gone = f"xcomctl-{uuid4()}"
+        base = f"s3://store@{gone}/{path}".rstrip("/")
+        settings = on(bucket) | {f"{COMMON}PATH": base}
+        done = hooks.run(f"XCom.serialize_value([1], {self.NAMES})", **settings)
+        option = f"[common.io] xcom_objectstorage_path = {base}"
+        done.failed("StorageError", "XCom d r t[3] k cannot be written", f"there is no bucket {gone}", option)
+        url = f"{base}/d/r/t/{uuid4()}"
+        read = hooks.pulled(json.dumps(url), "key='k'", **settings)
+        read.failed("StorageError", "XCom d r t k cannot be read", url, f"there is no bucket {gone}")
+        assert hooks.pulled(json.dumps(url), **settings, **{f"{OURS}MISSING_OBJECT": "url"}).value == url
+        theirs = f"{base}/mine.csv"
+        assert hooks.pulled(json.dumps(theirs), **settings).value == theirs
+        assert hooks.purge(json.dumps(url), **settings).error is None
+        assert gone not in {each["Name"] for each in bucket.client.list_buckets()["Buckets"]}, "nor is it made"
+
+    def test_no_permission(self, hooks: Hooks, bucket: s3.Bucket, proxy: FaultProxy):
+        settings = on(bucket, AIRFLOW_CONN_REFUSED=bucket.server.connection(proxy.endpoint))
+        settings |= {f"{COMMON}PATH": f"s3://refused@{bucket.name}/xcom"}
+        stored = hooks.pushed("[1]", **settings)
+        proxy.rules = [Rule(Answer(403, "AccessDenied", "not for you"))]
+        read = hooks.pulled(stored, "key='k'", **settings)
+        read.failed("StorageError", "XCom d r t k cannot be read", json.loads(stored), "refuses", "s3:ListBucket")
+        written = hooks.run(f"XCom.serialize_value([1], {self.NAMES})", **settings)
+        written.failed("StorageError", "XCom d r t[3] k cannot be written", "PermissionError: not for you", bucket.name)
+        proxy.rules = [Rule(Answer(403, "AccessDenied"), path=f"^/{bucket.name}/?$")]
+        bucket.delete(json.loads(stored).partition(f"{bucket.name}/")[2])
+        lost = hooks.pulled(stored, **settings)
+        assert lost.error is not None and lost.error[0] in ("DanglingError", "StorageError")
+        assert "there is no bucket" not in lost.error[1], "one that may not be looked at is there"
+
+    @pytest.mark.skipif(IS_2, reason="Airflow 2 refuses it before it asks a backend")
+    def test_an_empty_key(self, hooks: Hooks):
+        """The API server refuses it when the object has been written, which then is nobody's."""
+        done = hooks.run("XCom.serialize_value([1], key='', task_id='t', dag_id='d', run_id='r')")
+        done.failed("UsageError", "the XCom that d r t pushes has an empty key")
+        if IS_3_4:
+            done = hooks.run(TestNewHooks.WHERE.format(f"UUID('{uuid4()}')") + "XCom._store(where, -1, '', [1])")
+            done.failed("UsageError", "the XCom that d r t pushes has an empty key")
+        assert hooks.files() == set()
+
+    def test_google_tells_whether_its_bucket_is_there(self, hooks: Hooks):
+        """Airflow's provider for it is not installed here; its file system is."""
+        pytest.importorskip("gcsfs")
+        with gcs.GCSServer("there") as server:
+            code = (
+                "from gcsfs import GCSFileSystem\n"
+                "from xcomctl.backend.objects import ASK_FOR_BUCKET\n"
+                f"ASK_FOR_BUCKET['gs'](GCSFileSystem(**{server.options!r}), '%s') is not None"
+            )
+            assert hooks.run(code % "there").value is True
+            hooks.run(code % "elsewhere").failed("FileNotFoundError")
+
+
 class TestProcesses:
     """A file system that a process has opened is dead in its children, and cannot be opened where a loop runs."""
 
@@ -704,8 +770,7 @@ class TestProcesses:
         assert hooks.pulled(stored, **settings).value == [1]
 
     def test_in_an_event_loop(self, hooks: Hooks, bucket: s3.Bucket):
-        looped = json.loads(connection(bucket))
-        settings = on(bucket, AIRFLOW_CONN_LOOPED=json.dumps(looped))
+        settings = on(bucket, AIRFLOW_CONN_LOOPED=bucket.server.connection())
         settings |= {f"{COMMON}PATH": f"s3://looped@{bucket.name}/xcom"}
         code = (
             "import asyncio\n"
@@ -839,11 +904,6 @@ class TestNewHooks:
 class TestRequests:
     """What the store is asked, where each request is paid for."""
 
-    @pytest.fixture
-    def proxy(self, bucket: s3.Bucket) -> Iterator[FaultProxy]:
-        with FaultProxy(urlsplit(bucket.server.endpoint).port or 0) as between:
-            yield between
-
     @staticmethod
     def counted(hooks: Hooks, proxy: FaultProxy, code: str, settings: dict[str, str]) -> list[str]:
         """The methods of the requests that some code makes, once its connections are open."""
@@ -853,9 +913,7 @@ class TestRequests:
         return [seen.method for seen in proxy.requests[before:]]
 
     def test_one_for_each_deed(self, hooks: Hooks, bucket: s3.Bucket, proxy: FaultProxy):
-        through = json.loads(connection(bucket))
-        through["extra"]["endpoint_url"] = proxy.endpoint
-        settings = on(bucket, AIRFLOW_CONN_COUNTED=json.dumps(through))
+        settings = on(bucket, AIRFLOW_CONN_COUNTED=bucket.server.connection(proxy.endpoint))
         settings |= {f"{COMMON}PATH": f"s3://counted@{bucket.name}/xcom"}
         hooks.run(f"XCom.serialize_value([0], {NAMES})", **settings)  # opens what a process opens once
         stored: list[str] = []
