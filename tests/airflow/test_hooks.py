@@ -864,6 +864,18 @@ class TestNewHooks:
         hooks.purge(json.dumps(stored))
         assert hooks.files() == set()
 
+    def test_in_a_scheme_of_a_provider(self, hooks: Hooks):
+        attempt, settings = uuid4(), TestOtherSchemes.on(hooks, "sftp")
+        where = self.WHERE.format(f"UUID('{attempt}')")
+        theirs, stored = (
+            hooks.run(f"{where}{kind}._store(where, -1, 'k', [1])", **settings).value for kind in ("Stock", "XCom")
+        )
+        (file,) = hooks.files()
+        assert stored == theirs == f"sftp://lab@{file}"
+        assert hooks.run(f"[kind._load(row({stored!r})) for kind in (XCom, Stock)]", **settings).value == [[1], [1]]
+        hooks.purge(json.dumps(stored), **settings)
+        assert hooks.files() == set()
+
     def test_another_tasks_has_a_name_of_its_own(self, hooks: Hooks):
         code = self.WHERE.format("None") + "[XCom._store(where, -1, 'k', n) for n in (1, 2)]"
         one, other = hooks.run(code).value

@@ -235,6 +235,11 @@ def unique_part(name: str) -> str | None:
     return _leaf(name.split("/"))[0]
 
 
+def may_refer(value: str) -> bool:
+    """Whether a string is a URL that ends as XCom backends name objects, in any scheme: a provider may know it."""
+    return bool(scheme_of(value)) and unique_part(value) is not None
+
+
 def mentioned(text: str) -> set[str]:
     """Every unique part that a text may refer to: at its end, or anywhere inside it.
 
