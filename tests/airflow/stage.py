@@ -33,12 +33,6 @@ _ROWS = {
 }
 
 
-def connection(server: s3.S3Server, endpoint: str) -> str:
-    """An Airflow connection to an S3 server, by way of `endpoint`."""
-    extra = {"endpoint_url": endpoint, "region_name": server.region}
-    return json.dumps({"conn_type": "aws", "login": server.key, "password": server.secret, "extra": extra})
-
-
 def copy_parts(folder: Path, *names: str) -> None:
     """Put programs and DAGs that lie beside this into a folder of an Airflow."""
     for name in names:

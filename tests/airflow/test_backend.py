@@ -13,7 +13,7 @@ import pytest
 from tests.airflow.conftest import xcomctl
 from tests.airflow.deployment import AIRFLOW, Deployment
 from tests.airflow.every_value import BALLAST, EDGE, MAKERS, NUMBERS
-from tests.airflow.stage import BACKEND, Combination, Row, Seen, Stage, connection, copy_parts
+from tests.airflow.stage import BACKEND, Combination, Row, Seen, Stage, copy_parts
 from tests.lab import s3
 from tests.lab.database import Databases
 from tests.lab.effort import LONG
@@ -61,7 +61,7 @@ def deployment(
     for dag in sandbox.dags.glob("*.py"):
         dag.unlink()
     copy_parts(sandbox.dags, "every_value.py", "ordeal.py", *(["rounds.py"] if AIRFLOW >= (3, 4) else []))
-    lab = connection(bucket.server, proxy.endpoint)
+    lab = bucket.server.connection(proxy.endpoint)
     settings = {"AIRFLOW_CONN_LAB": lab, "AIRFLOW__CORE__XCOM_BACKEND": BACKEND}
     with databases.empty("postgresql") as url:
         deployment = Deployment(sandbox, url, settings | Stage(COMBINATIONS[0], bucket).settings)

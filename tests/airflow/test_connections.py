@@ -31,9 +31,7 @@ def bucket(ministack: s3.S3Server) -> s3.Bucket:
 
 @pytest.fixture(scope="module")
 def as_json(bucket: s3.Bucket) -> str:
-    server = bucket.server
-    extra = {"endpoint_url": server.endpoint, "region_name": server.region}
-    return json.dumps({"conn_type": "aws", "login": server.key, "password": server.secret, "extra": extra})
+    return bucket.server.connection()
 
 
 def collected(sandbox: Sandbox, base: str, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -16,7 +16,7 @@ from fsspec.compression import compr
 
 from tests.airflow.deployment import AIRFLOW
 from tests.airflow.every_value import MAKERS
-from tests.airflow.stage import OURS, STOCK, Combination, Stage, connection, copy_parts
+from tests.airflow.stage import OURS, STOCK, Combination, Stage, copy_parts
 from tests.lab import s3
 from tests.lab.effort import LONG
 from tests.lab.folder import Folder
@@ -76,7 +76,7 @@ def exchange(
     store = s3.bucket(seaweedfs) if kind == "s3" else Folder(tmp_path_factory.mktemp("objects"))
     stage = Stage(Combination(kind, THRESHOLD), store)
     settings = stage.settings | {
-        "AIRFLOW_CONN_LAB": connection(seaweedfs, seaweedfs.endpoint),
+        "AIRFLOW_CONN_LAB": seaweedfs.connection(),
         "AIRFLOW__COMMON_IO__XCOM_OBJECTSTORAGE_COMPRESSION": codec,
     }
     by_stock, by_ours = (str(sandbox.folder / f"{name}.json") for name in ("stock", "ours"))

@@ -19,8 +19,9 @@ from uuid import uuid4
 
 import pytest
 
-from tests.lab import s3
-from tests.lab.proxy import FaultProxy
+from tests.airflow import provider
+from tests.lab import gcs, s3
+from tests.lab.proxy import Answer, FaultProxy, Rule
 from xcomctl.backend.provider import OPTIONS
 from xcomctl.backend.reference import parse_base, place
 
@@ -28,6 +29,7 @@ pytestmark = pytest.mark.xdist_group("airflow-hooks")
 
 IS_2 = version("apache-airflow").startswith("2.")
 IS_3_4 = tuple(map(int, version("apache-airflow").split(".")[:2])) >= (3, 4)
+UPATH = tuple(map(int, version("universal-pathlib").split(".")[:2]))
 COMMON, OURS = "AIRFLOW__COMMON_IO__XCOM_OBJECTSTORAGE_", "AIRFLOW__XCOMCTL__"
 NAMES = "key='k', task_id='t', dag_id='d', run_id='r', map_index=-1"
 
@@ -114,7 +116,13 @@ def process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[subprocess.Pop
         "AIRFLOW__CORE__XCOM_BACKEND": "xcomctl.backend.XComBackend",
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "_AIRFLOW_PROCESS_CONTEXT": "server",
-        "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]),
+        "PYTHONPATH": os.pathsep.join(
+            [
+                str(Path(__file__).parents[2]),
+                str(provider.install(tmp_path_factory.mktemp("packages"))),
+                os.environ.get("PYTHONPATH", ""),
+            ]
+        ),
     }
     clean = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")}
     command = [sys.executable, "-W", "ignore", "-m", "tests.airflow.hooks"]
@@ -136,10 +144,10 @@ def bucket(ministack: s3.S3Server) -> s3.Bucket:
     return s3.bucket(ministack)
 
 
-def connection(bucket: s3.Bucket) -> str:
-    server = bucket.server
-    extra = {"endpoint_url": server.endpoint, "region_name": server.region}
-    return json.dumps({"conn_type": "aws", "login": server.key, "password": server.secret, "extra": extra})
+@pytest.fixture
+def proxy(ministack: s3.S3Server) -> Iterator[FaultProxy]:
+    with FaultProxy(urlsplit(ministack.endpoint).port or 0) as between:
+        yield between
 
 
 def on(bucket: s3.Bucket, **more: str) -> dict[str, str]:
@@ -147,7 +155,7 @@ def on(bucket: s3.Bucket, **more: str) -> dict[str, str]:
     return {
         f"{COMMON}PATH": f"s3://store@{bucket.name}/xcom",
         f"{COMMON}THRESHOLD": "0",
-        "AIRFLOW_CONN_STORE": connection(bucket),
+        "AIRFLOW_CONN_STORE": bucket.server.connection(),
         **more,
     }
 
@@ -225,13 +233,29 @@ class TestWriting:
         hooks.purge(stored, **settings)
         assert list(bucket.keys()) == []
 
+    @pytest.mark.parametrize("path", ["./xcom", "a/./b", "a//b", "xcom/.", "./", "a/../b", "x//", "a b#c?d"])
+    def test_a_bucket_is_spelled_as_airflow_does(self, hooks: Hooks, bucket: s3.Bucket, path: str):
+        """Airflow drops dots with universal-pathlib <0.3, and keeps them with newer ones."""
+        settings = on(bucket) | {f"{COMMON}PATH": f"s3://store@{bucket.name}/{path}"}
+        theirs = hooks.run(f"text(Stock.serialize_value([1], {NAMES}))", **settings).value
+        (their_key,) = bucket.keys()
+        ours = hooks.pushed("[2]", **settings)
+        (our_key,) = bucket.keys() - {their_key}
+        assert ours.rpartition("/")[0] == theirs.rpartition("/")[0]
+        assert our_key.rpartition("/")[0] == their_key.rpartition("/")[0]
+        for stored, value in ((ours, [2]), (theirs, [1])):
+            assert hooks.pulled(stored, **settings).value == value
+            assert hooks.run(f"Stock.deserialize_value(row(column({stored!r})))", **settings).value == value
+            hooks.purge(stored, **settings)
+        assert list(bucket.keys()) == []
+
     def test_a_text_that_begins_like_a_link_is_none(self, hooks: Hooks):
         assert json.loads(hooks.pushed("'https://x\\n' * 1000")).startswith("file://")
         assert json.loads(hooks.pushed("'https://' + 'x' * 3000")).startswith("file://")
 
     def test_no_secret_is_told(self, hooks: Hooks):
         done = hooks.run(f"XCom.serialize_value([1], {NAMES})", **{f"{COMMON}PATH": "nothing://key:hunter2@b/x"})
-        done.failed("UsageError", "nothing://…@b/x")
+        done.failed("UsageError", "nothing://…@b/x", "without credentials, which an Airflow connection is for")
         assert done.error is not None and "hunter2" not in done.error[1]
 
     def test_a_threshold_that_is_no_number(self, hooks: Hooks):
@@ -244,6 +268,98 @@ class TestWriting:
         stored = hooks.pushed("[1]", **pickling)
         assert json.loads(stored).startswith("file://")
         assert hooks.run(f"Stock.deserialize_value(row(column({stored!r})))", **pickling).value == [1]
+
+
+class TestOtherSchemes:
+    """What xcomctl does not know, and a provider of this Airflow opens: here as local files."""
+
+    @staticmethod
+    def on(hooks: Hooks, scheme: str, userinfo: str = "lab@", more: str = "") -> dict[str, str]:
+        base = f"{scheme}://{userinfo}host{hooks.folder}/xcom{more}"
+        return {f"{COMMON}PATH": base, "AIRFLOW_CONN_LAB": "sftp://"}
+
+    @pytest.mark.parametrize("scheme", ["sftp", "hdfs"])
+    @pytest.mark.parametrize("userinfo", ["lab@", ""])
+    @pytest.mark.parametrize("more", ["", "/"])
+    def test_there_and_back(self, hooks: Hooks, scheme: str, userinfo: str, more: str):
+        settings = self.on(hooks, scheme, userinfo, more)
+        stored = hooks.pushed("[1]", **settings)
+        (file,) = hooks.files()
+        assert json.loads(stored) == f"{scheme}://{userinfo}{file}", "Airflow leaves the host to the connection"
+        assert place(str(file.relative_to(hooks.folder / "xcom"))) is not None
+        assert hooks.pulled(stored, **settings).value == [1]
+        file.unlink()
+        hooks.pulled(stored, **settings).failed("DanglingError", "XCom d r t is gone")
+        stored = hooks.pushed("[1]", **settings)
+        hooks.purge(stored, **settings)
+        assert hooks.files() == set()
+
+    @pytest.mark.parametrize("scheme", ["sftp", "hdfs"])
+    def test_it_is_where_airflow_puts_it(self, hooks: Hooks, scheme: str):
+        settings = self.on(hooks, scheme)
+        theirs = hooks.run(f"text(Stock.serialize_value([1], {NAMES}))", **settings).value
+        (file,) = hooks.files()
+        assert theirs == json.dumps(f"{scheme}://lab@{file}")
+        assert hooks.pulled(theirs, **settings).value == [1]
+        ours = hooks.pushed("[2]", **settings)
+        read = hooks.run(f"Stock.deserialize_value(row(column({ours!r})))", **settings).value
+        assert read == ([2] if UPATH >= (0, 3) else json.loads(ours)), "older ones forget the host, and then miss it"
+        hooks.purge(theirs, **settings)
+        assert file not in hooks.files()
+
+    def test_other_urls_are_data(self, hooks: Hooks):
+        settings = self.on(hooks, "sftp")
+        (hooks.folder / "mine").write_text("[1]")
+        for url in (
+            f"sftp://lab@host{hooks.folder}/mine",
+            f"hdfs://x/y/{uuid4()}",
+            "sftp://",
+            "https://[x",
+            "sftp://[x",
+        ):
+            assert hooks.pulled(json.dumps(url), **settings).value == url
+            assert hooks.purge(json.dumps(url), **settings).error is None
+        assert len(hooks.files()) == 1
+
+    def test_the_root(self, hooks: Hooks):
+        """The names of the row lead to a place where a test may write."""
+        settings = self.on(hooks, "sftp") | {f"{COMMON}PATH": "sftp://lab@host/"}
+        dag_id, *run_id, _ = hooks.folder.joinpath("t").parts[1:]
+        stored = hooks.pushed("[1]", f"dag_id={dag_id!r}, run_id={'/'.join(run_id)!r}, task_id='t'", **settings)
+        (file,) = hooks.files()
+        assert json.loads(stored) == f"sftp://lab@{file}"
+        assert hooks.pulled(stored, **settings).value == [1]
+
+    def test_an_earlier_one_is_read(self, hooks: Hooks):
+        stored = hooks.pushed("[1]", **self.on(hooks, "sftp"))
+        settings = self.on(hooks, "hdfs", more="2") | {f"{OURS}READ_PATHS": self.on(hooks, "sftp")[f"{COMMON}PATH"]}
+        assert hooks.pulled(stored, **settings).value == [1]
+        hooks.purge(stored, **settings)
+        assert len(hooks.files()) == 1
+
+    @pytest.mark.parametrize("run_id", ["a//b", "../../x", ".", "a?b#c", "tab\t", "[", "%41"])
+    def test_no_name_leads_out_of_its_place(self, hooks: Hooks, run_id: str):
+        settings = self.on(hooks, "sftp")
+        stored = hooks.pushed("[1]", f"dag_id='d', run_id={run_id!r}, task_id='t'", **settings)
+        (file,) = hooks.files()
+        assert place(str(file.relative_to(hooks.folder / "xcom"))) is not None
+        assert hooks.pulled(stored, **settings).value == [1]
+
+    def test_one_that_airflow_cannot_take_apart(self, hooks: Hooks):
+        settings = self.on(hooks, "unheard-of")
+        done = hooks.run(f"XCom.serialize_value([1], {NAMES})", **settings)
+        why = "Unsupported filesystem: 'unheard-of'" if UPATH >= (0, 3) else "it cannot take unheard-of:// apart"
+        done.failed("UsageError", "[common.io] xcom_objectstorage_path", why)
+
+    def test_one_that_nobody_opens(self, hooks: Hooks):
+        done = hooks.run(f"XCom.serialize_value([1], {NAMES})", **self.on(hooks, "nothing"))
+        done.failed("UsageError", "no provider that is installed here knows nothing://", "s3://connection@bucket/path")
+        done = hooks.pulled(f'"file:///d/r/t/{uuid4()}"', **{f"{OURS}READ_PATHS": "nothing://x/y"})
+        done.failed("UsageError", "[xcomctl] read_paths", "no provider that is installed here knows nothing://")
+
+    def test_one_whose_connection_is_not_there(self, hooks: Hooks):
+        done = hooks.run(f"XCom.serialize_value([1], {NAMES})", **self.on(hooks, "sftp", "nobody@"))
+        done.failed("MetadataError", "there is no Airflow connection nobody")
 
 
 class TestCodecs:
@@ -364,7 +480,7 @@ class TestOtherSpellings:
         assert list(bucket.keys()) == []
 
     def test_another_connection_or_prefix_is_data_unless_it_is_told(self, hooks: Hooks, bucket: s3.Bucket, there: str):
-        old = {"AIRFLOW_CONN_OLD": connection(bucket)}
+        old = {"AIRFLOW_CONN_OLD": bucket.server.connection()}
         stored = json.dumps(f"s3://old@{bucket.name}/{there}")
         assert hooks.pulled(stored, **on(bucket)).value == json.loads(stored)
         told = {f"{OURS}READ_PATHS": f"s3://elsewhere/x, s3://old@{bucket.name}/xcom"}
@@ -570,6 +686,66 @@ class TestHandWritten:
         done.failed("UsageError", "[xcomctl] rules: there is no rule 's4'", "gcs-variable")
 
 
+class TestRefusals:
+    """What a store says no to is no lost object, and names the XCom."""
+
+    NAMES = "key='k', task_id='t', dag_id='d', run_id='r', map_index=3"
+
+    @pytest.mark.parametrize("path", ["xcom", ""])
+    def test_no_bucket(self, hooks: Hooks, bucket: s3.Bucket, path: str):
+        gone = f"xcomctl-{uuid4()}"
+        base = f"s3://store@{gone}/{path}".rstrip("/")
+        settings = on(bucket) | {f"{COMMON}PATH": base}
+        done = hooks.run(f"XCom.serialize_value([1], {self.NAMES})", **settings)
+        option = f"[common.io] xcom_objectstorage_path = {base}"
+        done.failed("StorageError", "XCom d r t[3] k cannot be written", f"there is no bucket {gone}", option)
+        url = f"{base}/d/r/t/{uuid4()}"
+        read = hooks.pulled(json.dumps(url), "key='k'", **settings)
+        read.failed("StorageError", "XCom d r t k cannot be read", url, f"there is no bucket {gone}")
+        assert hooks.pulled(json.dumps(url), **settings, **{f"{OURS}MISSING_OBJECT": "url"}).value == url
+        theirs = f"{base}/mine.csv"
+        assert hooks.pulled(json.dumps(theirs), **settings).value == theirs
+        assert hooks.purge(json.dumps(url), **settings).error is None
+        assert gone not in {each["Name"] for each in bucket.client.list_buckets()["Buckets"]}, "nor is it made"
+
+    def test_no_permission(self, hooks: Hooks, bucket: s3.Bucket, proxy: FaultProxy):
+        settings = on(bucket, AIRFLOW_CONN_REFUSED=bucket.server.connection(proxy.endpoint))
+        settings |= {f"{COMMON}PATH": f"s3://refused@{bucket.name}/xcom"}
+        stored = hooks.pushed("[1]", **settings)
+        proxy.rules = [Rule(Answer(403, "AccessDenied", "not for you"))]
+        read = hooks.pulled(stored, "key='k'", **settings)
+        read.failed("StorageError", "XCom d r t k cannot be read", json.loads(stored), "refuses", "s3:ListBucket")
+        written = hooks.run(f"XCom.serialize_value([1], {self.NAMES})", **settings)
+        written.failed("StorageError", "XCom d r t[3] k cannot be written", "PermissionError: not for you", bucket.name)
+        proxy.rules = [Rule(Answer(403, "AccessDenied"), path=f"^/{bucket.name}/?$")]
+        bucket.delete(json.loads(stored).partition(f"{bucket.name}/")[2])
+        lost = hooks.pulled(stored, **settings)
+        assert lost.error is not None and lost.error[0] in ("DanglingError", "StorageError")
+        assert "there is no bucket" not in lost.error[1], "one that may not be looked at is there"
+
+    @pytest.mark.skipif(IS_2, reason="Airflow 2 refuses it before it asks a backend")
+    def test_an_empty_key(self, hooks: Hooks):
+        """The API server refuses it when the object has been written, which then is nobody's."""
+        done = hooks.run("XCom.serialize_value([1], key='', task_id='t', dag_id='d', run_id='r')")
+        done.failed("UsageError", "the XCom that d r t pushes has an empty key")
+        if IS_3_4:
+            done = hooks.run(TestNewHooks.WHERE.format(f"UUID('{uuid4()}')") + "XCom._store(where, -1, '', [1])")
+            done.failed("UsageError", "the XCom that d r t pushes has an empty key")
+        assert hooks.files() == set()
+
+    def test_google_tells_whether_its_bucket_is_there(self, hooks: Hooks):
+        """Airflow's provider for it is not installed here; its file system is."""
+        pytest.importorskip("gcsfs")
+        with gcs.GCSServer("there") as server:
+            code = (
+                "from gcsfs import GCSFileSystem\n"
+                "from xcomctl.backend.objects import ASK_FOR_BUCKET\n"
+                f"ASK_FOR_BUCKET['gs'](GCSFileSystem(**{server.options!r}), '%s') is not None"
+            )
+            assert hooks.run(code % "there").value is True
+            hooks.run(code % "elsewhere").failed("FileNotFoundError")
+
+
 class TestProcesses:
     """A file system that a process has opened is dead in its children, and cannot be opened where a loop runs."""
 
@@ -594,8 +770,7 @@ class TestProcesses:
         assert hooks.pulled(stored, **settings).value == [1]
 
     def test_in_an_event_loop(self, hooks: Hooks, bucket: s3.Bucket):
-        looped = json.loads(connection(bucket))
-        settings = on(bucket, AIRFLOW_CONN_LOOPED=json.dumps(looped))
+        settings = on(bucket, AIRFLOW_CONN_LOOPED=bucket.server.connection())
         settings |= {f"{COMMON}PATH": f"s3://looped@{bucket.name}/xcom"}
         code = (
             "import asyncio\n"
@@ -689,6 +864,18 @@ class TestNewHooks:
         hooks.purge(json.dumps(stored))
         assert hooks.files() == set()
 
+    def test_in_a_scheme_of_a_provider(self, hooks: Hooks):
+        attempt, settings = uuid4(), TestOtherSchemes.on(hooks, "sftp")
+        where = self.WHERE.format(f"UUID('{attempt}')")
+        theirs, stored = (
+            hooks.run(f"{where}{kind}._store(where, -1, 'k', [1])", **settings).value for kind in ("Stock", "XCom")
+        )
+        (file,) = hooks.files()
+        assert stored == theirs == f"sftp://lab@{file}"
+        assert hooks.run(f"[kind._load(row({stored!r})) for kind in (XCom, Stock)]", **settings).value == [[1], [1]]
+        hooks.purge(json.dumps(stored), **settings)
+        assert hooks.files() == set()
+
     def test_another_tasks_has_a_name_of_its_own(self, hooks: Hooks):
         code = self.WHERE.format("None") + "[XCom._store(where, -1, 'k', n) for n in (1, 2)]"
         one, other = hooks.run(code).value
@@ -729,11 +916,6 @@ class TestNewHooks:
 class TestRequests:
     """What the store is asked, where each request is paid for."""
 
-    @pytest.fixture
-    def proxy(self, bucket: s3.Bucket) -> Iterator[FaultProxy]:
-        with FaultProxy(urlsplit(bucket.server.endpoint).port or 0) as between:
-            yield between
-
     @staticmethod
     def counted(hooks: Hooks, proxy: FaultProxy, code: str, settings: dict[str, str]) -> list[str]:
         """The methods of the requests that some code makes, once its connections are open."""
@@ -743,9 +925,7 @@ class TestRequests:
         return [seen.method for seen in proxy.requests[before:]]
 
     def test_one_for_each_deed(self, hooks: Hooks, bucket: s3.Bucket, proxy: FaultProxy):
-        through = json.loads(connection(bucket))
-        through["extra"]["endpoint_url"] = proxy.endpoint
-        settings = on(bucket, AIRFLOW_CONN_COUNTED=json.dumps(through))
+        settings = on(bucket, AIRFLOW_CONN_COUNTED=bucket.server.connection(proxy.endpoint))
         settings |= {f"{COMMON}PATH": f"s3://counted@{bucket.name}/xcom"}
         hooks.run(f"XCom.serialize_value([0], {NAMES})", **settings)  # opens what a process opens once
         stored: list[str] = []

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.airflow import provider
 from tests.airflow.verifying import OURS, STOCK, Home
 from tests.lab import s3
 
@@ -146,6 +147,15 @@ def test_a_scheme_whose_provider_is_missing(tmp_path: Path):
     assert {"provider", "connection"} == set(done.failed) | set(done.only("unknown"))
     assert "pip install 'apache-airflow-providers-google'" in done.failed["provider"]
     assert done.checks["credentials"]["detail"] == "needs provider"
+
+
+def test_a_scheme_that_only_a_provider_knows_is_not_looked_into(tmp_path: Path):
+    home = Home.at(tmp_path / "home", path="sftp://conn@host/xcom")
+    provider.install(home.folder / "plugins")
+    done = home.verify()
+    assert (done.code, set(done.only("unknown"))) == (0, {"base-path"}), done.failed
+    assert "opened by lab_provider.files" in done.checks["base-path"]["detail"]
+    assert {done.checks[name]["detail"] for name in TRIED} == {"needs delete"} or done.statuses["put"] == "skipped"
 
 
 def test_a_local_folder_in_a_container_is_a_warning(tmp_path: Path):

@@ -42,10 +42,7 @@ def proxy(ministack: s3.S3Server) -> Iterator[FaultProxy]:
 
 
 def connection(bucket: s3.Bucket, endpoint: str | None = None, **more: object) -> str:
-    server = bucket.server
-    own = {"login": server.key, "password": server.secret, **more}
-    extra = {"endpoint_url": endpoint or server.endpoint, "region_name": server.region}
-    return json.dumps({"conn_type": "aws", "extra": extra, **{k: v for k, v in own.items() if v is not None}})
+    return bucket.server.connection(endpoint, **more)
 
 
 def home_on(bucket: s3.Bucket, tmp_path: Path, backend: str = OURS) -> Home:

@@ -25,7 +25,7 @@ SUFFIXES = {
 }
 # All that Airflow can write here: fsspec knows gzip, bz2, xz, lzma and zip always, others where their library is.
 WRITABLE = sorted(name for name in fsspec.compression.available_compressions() if name)
-PACKAGES = {"zstd": "zstandard", "lz4": "lz4", "snappy": "cramjam"}
+PACKAGES = {"zstd": "zstandard", "lz4": "lz4", "snappy": "python-snappy"}
 # `{"a": 1}` as zstandard, lz4 and python-snappy write it, so that their libraries need not be there.
 WRITTEN = {
     "zstd": bytes.fromhex("28b52ffd20084100007b2261223a20317d"),
@@ -85,7 +85,7 @@ def test_a_codec_reads_or_names_its_package(codec: str) -> None:
     try:
         decompressed = decompress(WRITTEN[codec], "a" + SUFFIXES[codec])
     except PayloadError as error:
-        assert error.hint == f"install {PACKAGES[codec]}"
+        assert error.hint == f"pip install {PACKAGES[codec]}"
         assert codec in error.message
         assert codec not in WRITABLE
     else:
@@ -98,11 +98,11 @@ def test_a_missing_library_is_named(codec: str, monkeypatch: pytest.MonkeyPatch)
         monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(PayloadError) as error:
         decompress(WRITTEN[codec], "a" + SUFFIXES[codec])
-    assert error.value.hint == f"install {PACKAGES[codec]}"
+    assert error.value.hint == f"pip install {PACKAGES[codec]}"
     monkeypatch.delitem(fsspec.compression.compr, codec, raising=False)
     with pytest.raises(PayloadError, match="needs a package that is missing") as error:
         compress(b"1", codec)
-    assert error.value.hint == f"install {PACKAGES[codec]}"
+    assert error.value.hint == f"pip install {PACKAGES[codec]}"
 
 
 def test_plain_bytes_stay_as_they_are() -> None:

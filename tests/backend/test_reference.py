@@ -11,11 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xcomctl.backend.reference import (
+    Address,
     Location,
     address_of,
+    below,
+    may_refer,
     mentioned,
     parse,
     parse_base,
+    parse_other,
     place,
     recognise,
     unique_part,
@@ -127,6 +131,33 @@ def test_plain_data_is_no_reference(url):
 def test_airflow_follows_only_what_is_spelled_like_its_base_path(url, followed):
     address = recognise(url, BASE)
     assert address is not None and address.follows(BASE) is followed
+
+
+@pytest.mark.parametrize("url", [f"sftp://c@/xcom/d/r/t/{LEAF}", f"x-own://b/d/r/t/{ATTEMPT}/k.json.gz"])
+def test_what_only_airflow_understands_is_kept_and_never_opened(url):
+    assert recognise(url, BASE) is None and parse(url) is None and parse_base(url) is None
+    assert may_refer(url) and unique_part(url) in mentioned(f"see {url}") | mentioned(json.dumps(url))
+    assert not may_refer(url.partition("://")[2]) and not may_refer(url.rpartition("/")[0])
+
+
+@pytest.mark.parametrize(
+    ("url", "conn_id", "name"),
+    [
+        ("sftp://c@host/xcom", "c", "/host/xcom"),
+        ("SFTP://host/xcom", None, "/host/xcom"),
+        ("sftp:///xcom", None, "//xcom"),
+    ],
+)
+def test_airflow_says_what_it_calls_an_object(url, conn_id, name):
+    address = parse_other(url, lambda told: told.partition(":/")[2])
+    assert address == Address(url, url.partition(":")[0], conn_id, Location("sftp", "", name))
+    assert below(address, "d").text == f"{url}/d" and below(address, "d").location.name == f"{name}/d"
+    assert below(address, "d").follows(address)
+
+
+@pytest.mark.parametrize("text", ["", "sftp://", "sftp:/x", "/x", "x"])
+def test_what_is_no_url_is_none_in_other_schemes_either(text):
+    assert parse_other(text, lambda told: told) is None
 
 
 def test_the_base_path_itself_is_no_reference():

@@ -318,7 +318,7 @@ class TestConnection:
             ("ls", "--check", "--columns", "task_id,state,object_size_bytes"),
             ("get", "d", "r", "t"),
             (*collecting, "-o", "json", "-q"),
-            AIRFLOW_CONN_STORE=connection(scene.raw.server, scene.raw.server.secret),
+            AIRFLOW_CONN_STORE=scene.raw.server.connection(),
             XCOMCTL_DB=scene.database.url,
             AIRFLOW__COMMON_IO__XCOM_OBJECTSTORAGE_PATH=base,
         )
@@ -332,7 +332,7 @@ class TestConnection:
         assert isinstance(scene.raw, s3.Bucket)
         base = f"s3://store@{scene.raw.name}/{BASE_FOLDER}"
         asked = ("gc", "-n", "--db", scene.database.url, "--base-path", base)
-        environment = {"AIRFLOW_CONN_STORE": connection(scene.raw.server, SECRET)}
+        environment = {"AIRFLOW_CONN_STORE": scene.raw.server.connection(password=SECRET)}
         failed, loud = session(asked, (*asked, "-v", "--debug"), **environment)
         failed.failed(12, f"cannot read s3://{scene.raw.name}/", "the credentials may not read")
         assert loud.code == 12 and "Traceback" in loud.err and SECRET not in loud.err
@@ -345,12 +345,6 @@ class TestConnection:
         failed = process(*asked, AIRFLOW_CONN_STORE=azure)
         failed.failed(10, "Airflow cannot open abfs:// URLs", "apache-airflow-providers-microsoft-azure")
         assert SECRET not in failed.err
-
-
-def connection(server: s3.S3Server, secret: str) -> str:
-    """An Airflow connection as an environment variable holds it."""
-    extra = {"endpoint_url": server.endpoint, "region_name": server.region}
-    return json.dumps({"conn_type": "aws", "login": server.key, "password": secret, "extra": extra})
 
 
 def test_without_airflow_nothing_is_guessed(bare, scene: Scene):

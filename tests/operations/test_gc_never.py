@@ -76,7 +76,18 @@ def test_a_sibling_whose_name_begins_alike(scene: Scene):
     assert {f"{scene.raw.url}/{key}" for key in scene.raw.keys("pre/xc")} == siblings | {live}
 
 
-@pytest.mark.parametrize("spelled", ["s3a://b/x/{rest}", "file://conn@{rest}", "{rest}", "//{rest}", "FILE:///{rest}"])
+@pytest.mark.parametrize(
+    "spelled",
+    [
+        "s3a://b/x/{rest}",
+        "file://conn@{rest}",
+        "sftp://c@{rest}",
+        "x-own:///{rest}",
+        "{rest}",
+        "//{rest}",
+        "FILE:///{rest}",
+    ],
+)
 def test_another_authority_or_a_relative_path(scene: Scene, spelled: str):
     """Iceberg's documentation: a changed authority "will lead to data loss"; treeverse/lakeFS#4658: relative addresses
     were compared with absolute ones, and live objects were marked."""

@@ -6,6 +6,7 @@ import json
 import pickle
 from collections.abc import Iterator
 from dataclasses import replace
+from uuid import uuid4
 
 import pytest
 
@@ -141,6 +142,15 @@ class TestSkipping:
         before = values(scene)
         assert reasons(migrate(scene, replace(UNPROVED, threshold=1))) == {"reference": 1}
         assert values(scene) == before
+
+    @pytest.mark.databases("sqlite-3.3", "sqlite-2.11")
+    def test_a_reference_that_only_airflow_understands_stays(self, scene: Scene):
+        """As an object's value it would be data to the class that follows it in the row."""
+        for number, url in enumerate([f"sftp://c@/xcom/d/r/t/{uuid4()}", f"own-scheme://b/d/r/t/{uuid4()}.gz"]):
+            scene.world.push("d", "r", "t", key=f"k{number}", value=json.dumps(url))
+        before = values(scene)
+        assert reasons(migrate(scene, replace(UNPROVED, threshold=1))) == {"reference": 2}
+        assert values(scene) == before and scene.urls() == set()
 
     @pytest.mark.databases("sqlite-3.3")
     @pytest.mark.parametrize("run_id", ["a//b", "..", "a/./b", "a/../b", "/a", "a/"])

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from urllib.parse import quote
 
 from xcomctl.backend import options
-from xcomctl.backend.reference import Address, Location, parse, place, unique_part
+from xcomctl.backend.reference import Address, Location, place, unique_part
 from xcomctl.backend.rules import NAMES, Rule
 from xcomctl.compat import inside
 
@@ -45,7 +45,7 @@ def find(text: str, names: Mapping[str, str]) -> Found | None:
 
 def find_below(text: str, names: Mapping[str, str]) -> Found | None:
     """The object under a base path, today's or an earlier one, that a row's string refers to."""
-    address = parse(text)
+    address = options.address(text)
     store = _store_of(address) if address is not None else None
     if address is None or store is None:
         return None
@@ -64,7 +64,7 @@ def find_below(text: str, names: Mapping[str, str]) -> Found | None:
 
 def is_reference_of(text: str, names: Mapping[str, str]) -> bool:
     """Whether a string is the URL of an object as this very row's task would write it, wherever it lies."""
-    address = parse(text)
+    address = options.address(text)
     if address is None or not all(name in names for name in IDS):
         return False
     ids = "/".join(names[name] for name in IDS)

@@ -6,6 +6,7 @@ Airflow's own class asks three times as much of S3: whether the bucket is there,
 from __future__ import annotations
 
 import posixpath
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -15,6 +16,12 @@ from xcomctl.compat import inside
 
 FLAT = ("s3", "gs", "abfs")
 """The stores that have no folders."""
+
+ASK_FOR_BUCKET: dict[str, Callable[[Any, str], object]] = {
+    "s3": lambda filesystem, bucket: filesystem.call_s3("head_bucket", Bucket=bucket),
+    "gs": lambda filesystem, bucket: filesystem.call("GET", "b/{}", bucket),
+}
+"""The stores whose answer to a missing object may be that to a missing bucket, and the request that tells which."""
 
 
 def read(store: Address, location: Location) -> bytes:
@@ -39,6 +46,20 @@ def remove(store: Address, location: Location) -> None:
         _filesystem(store).rm_file(_path(location))
 
 
+def lacks_bucket(store: Address, location: Location) -> bool:
+    """Whether not even the bucket of an object is there. One that may not be looked at is."""
+    ask = ASK_FOR_BUCKET.get(location.scheme)
+    if ask is None:
+        return False
+    try:
+        ask(_filesystem(store), location.bucket)
+    except FileNotFoundError:
+        return True
+    except Exception:  # of any package under fsspec
+        return False
+    return False
+
+
 def _filesystem(store: Address) -> Any:
     is_remote = store.location.scheme != "file"
     if store.conn_id is not None and is_remote and options.flag("require_connection"):
@@ -47,4 +68,4 @@ def _filesystem(store: Address) -> Any:
 
 
 def _path(location: Location) -> str:
-    return location.name if location.scheme == "file" else f"{location.bucket}/{location.name}"
+    return f"{location.bucket}/{location.name}" if location.bucket else location.name

@@ -8,48 +8,62 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 
 from xcomctl.backend import payload
 from xcomctl.backend.provider import OPTIONS, SECTION
-from xcomctl.backend.reference import Address, parse_base
+from xcomctl.backend.reference import CANONICAL_SCHEMES, Address, parse, parse_base, parse_other, scheme_of
 from xcomctl.backend.rules import Rule
 from xcomctl.backend.rules import rules as read_rules
 from xcomctl.compat import inside
 from xcomctl.errors import UsageError, XcomctlError
 
-COMMON = "common.io"
+COMMON, BASE_PATH = "common.io", "xcom_objectstorage_path"
 TRUE, FALSE = ("t", "true", "1"), ("f", "false", "0")
 """What Airflow's `conf.getboolean` takes for an answer."""
 
 
 @cache
 def base() -> Address | None:
-    """Where objects lie; None where that is no URL of a store that Airflow knows, so that nothing can lie there.
-
-    A local path is spelled as Airflow spells it in references, whatever slashes and dots it is written with.
-    """
-    text = inside.option(COMMON, "xcom_objectstorage_path")
-    address = parse_base(text) if text else None
-    if address is None or ":" in (address.conn_id or ""):
+    """Where objects lie; None where that is no URL of a store that Airflow opens, so that nothing can lie there."""
+    text = inside.option(COMMON, BASE_PATH)
+    try:
+        address = _folder(text)
+    except Exception:  # which `required_base` tells
         return None
-    if address.location.scheme != "file":
-        return address
-    userinfo = f"{address.conn_id}@" if address.conn_id else ""
-    return parse_base(f"{address.protocol}://{userinfo}{address.location.name}")
+    return None if address is None or ":" in (address.conn_id or "") else address
 
 
 def required_base() -> Address:
     """Where objects are written. Raises `UsageError` where there is no such place."""
     found = base()
     if found is None:
-        text = _shown(inside.option(COMMON, "xcom_objectstorage_path"))
+        text = inside.option(COMMON, BASE_PATH)
         raise UsageError(
-            f"[common.io] xcom_objectstorage_path = {text!r} is no URL of object storage: write it as "
+            f"[common.io] {BASE_PATH} = {_shown(text)!r} is no URL of object storage{_why_not(text)}: write it as "
             "s3://connection@bucket/path, gs://…, abfs://… or file:///path"
         )
     return found
+
+
+@cache
+def other_schemes() -> frozenset[str]:
+    """The schemes of base paths that xcomctl does not know, and a provider of this Airflow opens."""
+    schemes = map(scheme_of, (inside.option(COMMON, BASE_PATH), *_listed("read_paths")))
+    return frozenset(scheme for scheme in schemes if _is_other(scheme))
+
+
+def address(text: str) -> Address | None:
+    """A URL taken apart, if it may be one of an object: as `parse`, and in the `other_schemes` as Airflow has it."""
+    known = parse(text)
+    if known is not None or "://" not in text or scheme_of(text) not in other_schemes():
+        return known
+    try:
+        return parse_other(text, inside.path_of)
+    except ValueError:
+        return None
 
 
 @cache
@@ -148,10 +162,65 @@ def _shown(url: str) -> str:
 
 
 def _address(name: str, text: str) -> Address:
-    address = parse_base(text)
+    try:
+        address = _folder(text)
+    except Exception:  # of any package under fsspec
+        address = None
     if address is None:
-        raise UsageError(f"[xcomctl] {name}: {_shown(text)!r} is no URL of object storage")
+        raise UsageError(f"[xcomctl] {name}: {_shown(text)!r} is no URL of object storage{_why_not(text)}")
     return address
+
+
+def _folder(text: str) -> Address | None:
+    """A base path, spelled as Airflow does in references, whatever slashes and dots it is written with.
+
+    Raises what Airflow does for a scheme whose package is missing.
+    """
+    plain = parse_base(text)
+    if plain is None:
+        return _other_folder(text) if _is_other(scheme_of(text)) else None
+    userinfo = f"{plain.conn_id}@" if plain.conn_id else ""
+    if plain.location.scheme == "file":
+        return parse_base(f"{plain.protocol}://{userinfo}{plain.location.name}")
+    try:
+        path = inside.path_of(f"{plain.protocol}://{plain.location.bucket}/{plain.location.name}")
+    except Exception:  # it cannot be opened either, which is told where that is tried
+        return plain
+    return parse_base(f"{plain.protocol.lower()}://{userinfo}{path}")
+
+
+def _other_folder(text: str) -> Address | None:
+    """As `_folder`, if Airflow also finds there what it spells so: universal-pathlib <0.3 garbles some schemes."""
+    plain = parse_other(text, inside.path_of)
+    if plain is None:
+        return None
+    name = plain.location.name.rstrip("/")
+    userinfo = f"{plain.conn_id}@" if plain.conn_id else ""
+    spelled = f"{plain.protocol}://{userinfo}{name}"
+    again = parse_other(f"{spelled}/x", inside.path_of)
+    if again is None or again.location.name != f"{name}/x":
+        return None
+    return replace(plain, text=spelled, location=replace(plain.location, name=name or "/"))
+
+
+def _is_other(scheme: str) -> bool:
+    return bool(scheme) and scheme not in CANONICAL_SCHEMES and inside.opens(scheme)
+
+
+def _why_not(text: str) -> str:
+    """What keeps Airflow from opening a URL, if that is its scheme or what stands before its host."""
+    scheme = scheme_of(text)
+    if re.search("//[^/]*:[^/]*@", text):
+        return " without credentials, which an Airflow connection is for"
+    if not scheme or scheme in CANONICAL_SCHEMES:
+        return ""
+    if not inside.opens(scheme):
+        return f" that Airflow opens: no provider that is installed here knows {scheme}://"
+    try:
+        inside.path_of(re.sub(r"//[^/]*@", "//", text))
+    except Exception as error:  # of any package under fsspec
+        return f" that Airflow opens: {type(error).__name__}: {error}"
+    return f" that Airflow opens: it cannot take {scheme}:// apart"
 
 
 def _rule(known: dict[str, Rule], name: str, root: str) -> tuple[Rule, Address | None]:

@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 import posixpath
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 
 CANONICAL_SCHEMES = {
     "s3": "s3", "s3a": "s3", "s3n": "s3",
@@ -52,7 +52,8 @@ _HEAD_LENGTH = len("01234567-0123")
 class Location:
     """One object or folder of one store, however its URL was spelled.
 
-    `name` is the raw key in the bucket, or the absolute, normalised path of a local file, whose `bucket` is empty.
+    `name` is the raw key in the bucket, or the absolute, normalised path of a local file, whose `bucket` is empty. So
+    it is in a store that only Airflow knows: there `name` is what Airflow calls the object.
     """
 
     scheme: str
@@ -62,7 +63,7 @@ class Location:
     @property
     def url(self) -> str:
         """The URL without a connection, as a person would write it."""
-        return f"file://{self.name}" if self.scheme == "file" else f"{self.scheme}://{self.bucket}/{self.name}"
+        return f"{self.scheme}://{self.bucket}/{self.name}" if self.bucket else f"{self.scheme}://{self.name}"
 
     def holds(self, other: Location) -> bool:
         """Whether `other` lies strictly below this folder."""
@@ -126,6 +127,25 @@ def parse(text: str) -> Address | None:
     return Address(text, protocol, conn_id or None, Location(scheme, bucket, name))
 
 
+def scheme_of(text: str) -> str:
+    """The scheme of a URL, in small letters; empty for what is none."""
+    return _split(text)[0].lower()
+
+
+def parse_other(text: str, path_of: Callable[[str], str]) -> Address | None:
+    """Take apart a URL in a scheme that only Airflow knows; None for what is none.
+
+    `path_of` tells what Airflow calls the object of a URL that names no connection: `sftp` drops the host.
+    """
+    protocol, rest = _split(text)
+    authority, slash, path = rest.partition("/")
+    conn_id, _, host = authority.rpartition("@")
+    if not protocol or not rest:
+        return None
+    name = path_of(f"{protocol}://{host}{slash}{path}")
+    return Address(text, protocol, conn_id or None, Location(protocol.lower(), "", name))
+
+
 def parse_base(text: str) -> Address | None:
     """Take apart a base path: as `parse`, with the slashes at its end dropped, as Airflow does."""
     address = parse(text.rstrip("/") if not text.endswith("://") else text + "/")
@@ -135,18 +155,23 @@ def parse_base(text: str) -> Address | None:
     return Address(address.text, address.protocol, address.conn_id, location)
 
 
+def below(base: Address, name: str) -> Address:
+    """The address of what has this name below a base path."""
+    location = replace(base.location, name=base.location.folder + name)
+    return Address(f"{base.text.rstrip('/')}/{name}", base.protocol, base.conn_id, location)
+
+
 def address_of(base: Address, dag_id: str, run_id: str, task_id: str, leaf: str) -> Address | None:
     """The address of a task's object called `leaf`, a new uuid4 and a codec's ending, as common-io makes them.
 
     None for names that do not come back from it as they are: Airflow's path arithmetic drops `//`, `.` and `..`.
     """
     name = f"{dag_id}/{run_id}/{task_id}/{leaf}"
-    address = parse(f"{base.text.rstrip('/')}/{name}")
     placement = place(name)
-    if address is None or placement is None or any(part in ("", ".", "..") for part in name.split("/")):
+    if placement is None or any(part in ("", ".", "..") for part in name.split("/")):
         return None
     same = (placement.dag_id, placement.run_id, placement.task_id) == (dag_id, run_id, task_id)
-    return address if same and address.follows(base) else None
+    return below(base, name) if same else None
 
 
 def recognise(value: str, base: Address | None) -> Address | None:
@@ -208,6 +233,11 @@ def _is_text(name: str) -> bool:
 def unique_part(name: str) -> str | None:
     """The part at the end of a URL or object name that no two writes share, or None."""
     return _leaf(name.split("/"))[0]
+
+
+def may_refer(value: str) -> bool:
+    """Whether a string is a URL that ends as XCom backends name objects, in any scheme: a provider may know it."""
+    return bool(scheme_of(value)) and unique_part(value) is not None
 
 
 def mentioned(text: str) -> set[str]:

@@ -17,9 +17,9 @@ from xcomctl.backend import lookup, objects, options, payload
 from xcomctl.backend.asking import Asked, names_of
 from xcomctl.backend.foreign import frame_of
 from xcomctl.backend.lookup import Found
-from xcomctl.backend.reference import Address, address_of, parse, place
+from xcomctl.backend.reference import Address, address_of, below, place
 from xcomctl.compat.inside import IS_AIRFLOW_2, BaseXCom, StockBackend, XComDecoder, XComEncoder
-from xcomctl.errors import DanglingError, UsageError, XcomctlError
+from xcomctl.errors import DanglingError, StorageError, UsageError, XcomctlError
 from xcomctl.model import is_control_key, is_link
 
 log = logging.getLogger(__name__)
@@ -44,13 +44,15 @@ class XComBackend(Asked, StockBackend):  # type: ignore[misc]
     ) -> Any:
         """What the row is to hold: the value, or the URL of the object that it was written to just now.
 
-        Raises `UsageError` for wrong options, `StorageError` for a codec that is missing, and what the store does.
+        Raises `UsageError` for wrong options and for an empty key, `PayloadError` for a codec that is missing,
+        `StorageError` where there is no bucket or nothing may be written, and what else the store does.
         """
         data = _encoded(value)
         if not _goes_out(value, key, data):
             return _row_of(value, data)
         ids = dag_id or "NO_DAG_ID", run_id or "NO_RUN_ID", task_id or "NO_TASK_ID"
-        return _written(_address_of(options.required_base(), ids, f"{uuid4()}{_suffix()}"), data)
+        names = _names(*ids, key, map_index)
+        return _written(_address_of(options.required_base(), ids, f"{uuid4()}{_suffix()}"), data, names)
 
     @classmethod
     def store_value(cls, coordinate: Any, key: str, value: Any) -> Any:
@@ -58,17 +60,19 @@ class XComBackend(Asked, StockBackend):  # type: ignore[misc]
         data = _encoded(value)
         if not _goes_out(value, key, data):
             return _row_of(value, data)
+        names = _names(coordinate.dag_id, coordinate.run_id, coordinate.task_id, key, coordinate.region_index)
         base = options.required_base()
         longest = LONGEST_NAME - len(base.text.encode()) - 1
         where = _safe(base, coordinate)
         name = where.build_path("", key, suffix=f".json{_suffix()}", max_length=longest)
-        return _written(_below(base, name), data)
+        return _written(below(base, name), data, names)
 
     @staticmethod
     def deserialize_value(result: Any) -> Any:
         """The value of a row, wherever it is.
 
-        Raises `DanglingError` where its object is gone, `PayloadError` where it is no JSON, and what the store does.
+        Raises `DanglingError` where its object is gone, `PayloadError` where it is no JSON, `StorageError` where the
+        bucket is gone or the object may not be read, and what else the store does.
         """
         names = names_of(result)
         try:
@@ -149,28 +153,42 @@ def _suffix() -> str:
 def _address_of(base: Address, ids: tuple[str, str, str], leaf: str) -> Address:
     """Where common-io would write, but for names that lead out of their place: those are quoted as in URLs."""
     plain = address_of(base, *ids, leaf)
-    return plain or _below(base, "/".join((*map(lookup.quoted, ids), leaf)))
+    if plain is not None and options.address(plain.text) == plain:
+        return plain
+    return below(base, "/".join((*map(lookup.quoted, ids), leaf)))
 
 
 def _safe(base: Address, coordinate: Any) -> Any:
     """A coordinate of Airflow 3.4 whose names do not lead out of their place."""
-    if address_of(base, coordinate.dag_id, coordinate.run_id, coordinate.task_id, str(uuid4())) is not None:
+    plain = address_of(base, coordinate.dag_id, coordinate.run_id, coordinate.task_id, str(uuid4()))
+    if plain is not None and options.address(plain.text) == plain:
         return coordinate
     import attrs  # Airflow brings it
 
     return attrs.evolve(coordinate, **{name: lookup.quoted(getattr(coordinate, name)) for name in lookup.IDS})
 
 
-def _below(base: Address, name: str) -> Address:
-    address = parse(f"{base.text.rstrip('/')}/{name}")
-    if address is None:
-        raise UsageError(f"nothing can be written below {base.text}")
-    return address
+def _names(dag_id: str, run_id: str, task_id: str, key: str | None, map_index: int | None) -> dict[str, str]:
+    """What a new object's row is called, as far as Airflow says. Raises `UsageError` where it can have no row."""
+    told = {"dag_id": dag_id, "run_id": run_id, "task_id": task_id, "map_index": map_index, "key": key}
+    names = {name: str(value) for name, value in told.items() if value is not None}
+    if key == "":
+        raise UsageError(f"the XCom that {_named(names)} pushes has an empty key, with which Airflow stores none")
+    return names
 
 
-def _written(address: Address, data: bytes) -> Any:
+def _written(address: Address, data: bytes, names: Mapping[str, str]) -> Any:
     """Write an object; what the row is to hold for it."""
-    objects.write(options.required_base(), address.location, _compressed(data))
+    base = options.required_base()
+    try:
+        objects.write(base, address.location, _compressed(data))
+    except (FileNotFoundError, PermissionError) as error:
+        is_missing = isinstance(error, FileNotFoundError) and objects.lacks_bucket(base, address.location)
+        why = f"there is no bucket {address.location.bucket}" if is_missing else f"{type(error).__name__}: {error}"
+        raise StorageError(
+            f"XCom {_named(names)} cannot be written to {address.text}: {why}; "
+            f"[common.io] {options.BASE_PATH} = {base.text}"
+        ) from error
     return _row_of(address.text, _encoded(address.text))
 
 
@@ -221,6 +239,11 @@ def _followed(value: Any, names: Mapping[str, str]) -> Any:
         data = objects.read(found.store, found.location)
     except NOT_THERE:
         return _lost(value, found, names)
+    except PermissionError as error:
+        is_on_s3 = found.location.scheme == "s3"
+        hint = "; without s3:ListBucket, S3 says so too of one that is gone" if is_on_s3 else ""
+        why = f"the store refuses it ({error}){hint}"
+        raise StorageError(f"XCom {_described(found, names)} cannot be read from {value}: {why}") from error
     except ValueError:  # a NUL, half a surrogate pair: nothing that was written
         if found.is_certain:
             raise
@@ -260,11 +283,12 @@ def _tell_of_unknown_place(value: str, names: Mapping[str, str]) -> None:
 
 def _lost(reference: str, found: Found, names: Mapping[str, str]) -> Any:
     """What a task gets where there is no object: an error, unless it is told otherwise."""
-    if found.is_certain and options.choice("missing_object") == "error":
-        raise DanglingError(
-            f"the object of XCom {_described(found, names)} is gone: {reference}. Run the task again that pushed it"
-        )
-    return reference
+    if not found.is_certain or options.choice("missing_object") == "url":
+        return reference
+    xcom = _described(found, names)
+    if objects.lacks_bucket(found.store, found.location):
+        raise StorageError(f"XCom {xcom} cannot be read from {reference}: there is no bucket {found.location.bucket}")
+    raise DanglingError(f"the object of XCom {xcom} is gone: {reference}. Run the task again that pushed it")
 
 
 def _value_of(data: bytes, found: Found) -> Any:

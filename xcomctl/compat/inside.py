@@ -21,9 +21,11 @@ from xcomctl.errors import MetadataError
 IS_AIRFLOW_2 = airflow_version.startswith("2.")
 
 if IS_AIRFLOW_2:
+    from airflow.io.path import ObjectStoragePath
     from airflow.io.store import attach
     from airflow.models.xcom import BaseXCom
 else:
+    from airflow.sdk import ObjectStoragePath
     from airflow.sdk.bases.xcom import BaseXCom
     from airflow.sdk.io.store import attach
 
@@ -53,6 +55,25 @@ def variable(key: str) -> str | None:
     from airflow.sdk import Variable as TaskVariable
 
     return cast("str | None", TaskVariable.get(key, default=None))
+
+
+@cache
+def opens(scheme: str) -> bool:
+    """Whether a provider of this Airflow opens URLs in a scheme."""
+    try:
+        from airflow.sdk.io import has_fs  # SDK >=1.1
+    except ImportError:
+        from airflow.io import has_fs
+    return bool(has_fs(scheme))
+
+
+def path_of(url: str) -> str:
+    """What Airflow calls the object of a URL, where it asks the file system for it.
+
+    The URL names no connection: with one, Airflow opens the store here and now. Raises what Airflow does for a URL that
+    it cannot take apart, and for a scheme whose package is missing.
+    """
+    return str(ObjectStoragePath(url).path)
 
 
 def filesystem(protocol: str, conn_id: str | None) -> Any:
@@ -100,7 +121,9 @@ __all__ = [
     "XComDecoder",
     "XComEncoder",
     "filesystem",
+    "opens",
     "option",
+    "path_of",
     "require_connection",
     "variable",
 ]

@@ -35,7 +35,8 @@ _MAGIC = {
     b"\x04\x22\x4d\x18": "lz4",
     b"\xff\x06\x00\x00sNaPpY": "snappy",
 }
-_PACKAGES = {"zstd": "zstandard", "lz4": "lz4", "snappy": "cramjam"}
+_PACKAGES = {"zstd": "zstandard", "lz4": "lz4", "snappy": "python-snappy"}
+"""What has to be installed for a codec: python-snappy brings cramjam, which does the work."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,16 +76,19 @@ def _decompress(codec: str, data: bytes, name: str) -> bytes:
     try:
         return _CODECS[codec](data)
     except ImportError as error:
-        package = _PACKAGES.get(codec, f"a Python that has {codec}")
         raise PayloadError(
             f"{visible(name)} is compressed with {codec}, which needs a package that is missing",
-            hint=f"install {package}",
+            hint=_how_to_have(codec),
         ) from error
     except Exception as error:  # every library has errors of its own, without a common root
         raise PayloadError(
             f"{visible(name)}: the {codec} data is corrupt or cut short: {visible(str(error))}",
             hint="it was written only in part or changed later; run the task again to write it anew",
         ) from error
+
+
+def _how_to_have(codec: str) -> str:
+    return f"pip install {_PACKAGES[codec]}" if codec in _PACKAGES else f"use a Python that has {codec}"
 
 
 def _gunzip(data: bytes) -> bytes:
@@ -183,7 +187,7 @@ def compress(data: bytes, codec: str) -> bytes:
 
     if codec not in compr:
         message = f"compressing with {codec} needs a package that is missing"
-        raise PayloadError(message, hint=f"install {_PACKAGES.get(codec, f'a Python that has {codec}')}")
+        raise PayloadError(message, hint=_how_to_have(codec))
     target = _KeptOpen()
     with compr[codec](target, mode="wb") as file:
         file.write(data)

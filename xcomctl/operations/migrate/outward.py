@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from xcomctl.backend import payload
-from xcomctl.backend.reference import Address, recognise
+from xcomctl.backend.reference import Address, may_refer, recognise
 from xcomctl.catalog.catalog import Row
 from xcomctl.catalog.rewriting import Rewriter, Text
 from xcomctl.catalog.schema import Form
@@ -76,7 +76,9 @@ def kept_by_text(data: bytes) -> Skip | Failure | None:
         value = parsed(data)
     except ValueError:
         return Failure.NOT_JSON
-    return Skip.LINK if is_link(value) else None
+    if is_link(value):
+        return Skip.LINK
+    return Skip.REFERENCE if isinstance(value, str) and may_refer(value) else None
 
 
 def is_string_of_json(data: bytes) -> bool:

@@ -7,11 +7,11 @@ import difflib
 from xcomctl import compat
 from xcomctl.backend import payload
 from xcomctl.backend.provider import OPTIONS, SECTION
-from xcomctl.backend.reference import CANONICAL_SCHEMES, OWN_FOLDER, parse_base
-from xcomctl.operations.verify import sources
+from xcomctl.backend.reference import CANONICAL_SCHEMES, OWN_FOLDER, parse_base, scheme_of
+from xcomctl.operations.verify import inside, sources
 from xcomctl.operations.verify.container import Container
 from xcomctl.operations.verify.sources import DEFAULT, Name
-from xcomctl.operations.verify.terms import Answer, Probe, fail, ok, skipped, warn
+from xcomctl.operations.verify.terms import Answer, Probe, fail, ok, skipped, unknown, warn
 
 DEFAULT_CLASSES = tuple(
     f"airflow.{module}.BaseXCom" for module in ("models.xcom", "sdk.bases.xcom", "sdk.execution_time.xcom")
@@ -152,6 +152,12 @@ def base_path(container: Container) -> Answer:
     if raw != raw.strip() and not container.is_ours:
         return fail(
             f"{said}: it has a space at its end, which Airflow takes for a part of the path", "remove the space"
+        )
+    scheme = scheme_of(text)
+    if scheme and scheme not in CANONICAL_SCHEMES and inside.opens(scheme):
+        return unknown(
+            f"{said}: {scheme}:// is opened by {inside.opener_of(scheme)}, and xcomctl does not look into such stores",
+            "the class may well work: push a value in a task and pull it in another",
         )
     wrong = wrong_with(text)
     if wrong is not None:
