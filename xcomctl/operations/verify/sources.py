@@ -25,7 +25,6 @@ OPTIONS = (BACKEND, BASE_PATH, THRESHOLD, COMPRESSION, STATE_STORE)
 
 Name = tuple[str, str]
 
-CONNECTION_VARIABLE = "AIRFLOW_CONN_"
 _OWN_VARIABLES = ("AIRFLOW_", "AWS_", "AZURE_", "GOOGLE_")
 _SECRET = re.compile(
     r"(?:fernet_key|secret_key|jwt_secret|password|token|secret_access_key|client_secret|api_key)$", re.IGNORECASE
@@ -92,7 +91,7 @@ def secrets() -> Iterator[str]:
     told += [(key, value or "") for section in file.sections() for key, value in file[section].items()]
     for name, value in told:
         key = name.rpartition("__")[2]
-        if _SECRET.search(key) or name.startswith(CONNECTION_VARIABLE):
+        if _SECRET.search(key):
             yield value
         structure = value[:1] in "{["
         yield from secrets_in([value]) if structure else passwords_in(value)

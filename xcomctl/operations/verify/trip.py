@@ -80,11 +80,11 @@ def round_trip(container: Container) -> Answer:
 
 def dataframe(container: Container) -> Answer:
     """A DataFrame, where pandas is installed."""
-    needed = container.has_gone_out or container.uses_object_storage
-    if container.in_haste and needed:
+    was_seen = container.has_gone_out or container.uses_object_storage
+    if container.in_haste and was_seen:
         return skipped("not tried with -q: to load pandas takes as long as all the rest")
     if find_spec("pandas") is None:
-        return skipped("pandas is not installed here") if needed else warn(f"all values stay in the row: {NEVER_OUT}")
+        return skipped("pandas is not installed here") if was_seen else warn(f"all values stay in the row: {NEVER_OUT}")
     import pandas
 
     frame = pandas.DataFrame({"n": [1, 2], "text": ["a", "ü"]})
@@ -97,7 +97,7 @@ def dataframe(container: Container) -> Answer:
         return warn(f"it does not take a DataFrame: {compat.told(error)}", "pip install pyarrow, or push none")
     if type(back) is not type(frame) or not frame.equals(back):
         return warn(f"a task would get {_short(back)} instead of a DataFrame", "pip install pyarrow, or push none")
-    if not (sent.is_external or needed):
+    if not (sent.is_external or was_seen):
         return warn(f"a DataFrame stays in the row, as all values do: {NEVER_OUT}")
     return ok(f"a DataFrame came back from {'an object' if sent.is_external else 'the row'}")
 
