@@ -5,6 +5,9 @@ PYTHON ?= python3
 UV      = .venv/bin/uv
 NUMBER_OF_WORKERS ?= 2
 
+# Hundreds of processes import Airflow here: without its bytecode each compiles it again, for two seconds and more.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint format matrix docs lock clean
 
