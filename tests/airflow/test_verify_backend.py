@@ -10,7 +10,7 @@ import pytest
 
 from tests.airflow.verifying import OURS, STOCK, Home
 
-pytestmark = pytest.mark.xdist_group("airflow")
+pytestmark = pytest.mark.xdist_group("verify-backend")
 
 AIRFLOW = tuple(map(int, re.findall(r"\d+", version("apache-airflow"))[:2]))
 IS_2 = AIRFLOW < (3,)

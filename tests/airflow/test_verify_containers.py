@@ -14,8 +14,6 @@ from tests.airflow.test_verify_backend import FROM_BASE, IS_2
 from tests.airflow.verifying import STOCK, Home
 from tests.cli.test_docs_verify import COMMANDS
 
-pytestmark = pytest.mark.xdist_group("airflow")
-
 TEAM = f"from {FROM_BASE} import BaseXCom\n\nclass Backend(BaseXCom):\n    pass\n"
 
 IMPORTED = f"import {'airflow.models.xcom' if IS_2 else STOCK.rpartition('.')[0]}"

@@ -12,7 +12,7 @@ from tests.airflow.verifying import Home
 from tests.lab import gcs, s3
 from tests.lab.proxy import FaultProxy, HoldAfter, Rule
 
-pytestmark = pytest.mark.xdist_group("airflow")
+pytestmark = pytest.mark.xdist_group("verify-handwritten")
 
 VARIABLE = "airflow.models" if IS_2 else "airflow.sdk"
 

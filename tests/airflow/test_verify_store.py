@@ -23,8 +23,6 @@ from tests.lab import s3
 from tests.lab.proxy import Answer, FaultProxy, HoldAfter, Reply, Rewrite, Rule, without
 from xcomctl.demo.sandbox import Sandbox
 
-pytestmark = pytest.mark.xdist_group("airflow")
-
 DENIED = Answer(403, "AccessDenied")
 VERBS = ("put", "head", "get", "list", "delete")
 
@@ -65,11 +63,12 @@ def test_a_bucket_that_works(bucket: s3.Bucket, tmp_path: Path, backend: str):
     assert bucket.server.secret not in done.out + done.err
 
 
-def test_a_connection_from_the_metadata_database(sandbox: Sandbox, bucket: s3.Bucket):
+@pytest.mark.xdist_group("migrated")
+def test_a_connection_from_the_metadata_database(migrated: Sandbox, bucket: s3.Bucket):
     add = [sys.executable, "-m", "airflow", "connections", "add", "verified", "--conn-json", connection(bucket)]
-    subprocess.run(add, env=sandbox.environment(), check=True, capture_output=True)
+    subprocess.run(add, env=migrated.environment(), check=True, capture_output=True)
     base = {"AIRFLOW__COMMON_IO__XCOM_OBJECTSTORAGE_PATH": f"s3://verified@{bucket.name}/xcom"}
-    done = xcomctl(sandbox, "verify-backend", "-o", "json", **base)
+    done = xcomctl(migrated, "verify-backend", "-o", "json", **base)
     told = {check["id"]: check for check in json.loads(done.stdout)}
     assert done.returncode == 0, done.stdout
     assert "from the metadata database" in told["connection"]["detail"]
