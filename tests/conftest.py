@@ -25,6 +25,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "databases(*globs): what `database` and `world` are, e.g. 'sqlite-*', '*-3.3'")
     config.addinivalue_line("markers", "stores(*globs): what `store` is: file, ministack, seaweedfs")
     config.addinivalue_line("markers", "long: takes many minutes, and is left out unless XCOMCTL_TEST_LONG=1")
+    config.addinivalue_line("markers", "one_airflow: says the same with every Airflow; `make matrix` leaves it out")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -20,6 +20,7 @@ IMPORTED = f"import {'airflow.models.xcom' if IS_2 else STOCK.rpartition('.')[0]
 """What imports Airflow's own class where it is configured: Airflow 2 refuses to begin at its own module."""
 
 
+@pytest.mark.one_airflow
 def test_it_waits_until_the_class_is_there(tmp_path: Path):
     """git-sync brings the file a while after the container has started; a failed import is not tried twice."""
     home = Home.at(tmp_path / "home", "team.Backend")
@@ -32,6 +33,7 @@ def test_it_waits_until_the_class_is_there(tmp_path: Path):
     assert {c["id"]: c["status"] for c in json.loads(out)}["backend-class"] == "ok", "only the last attempt is printed"
 
 
+@pytest.mark.one_airflow
 def test_it_does_not_wait_longer_than_it_is_told(tmp_path: Path):
     done = Home.at(tmp_path / "home", "team.Backend").verify("--wait", "1s")
     assert (done.code, set(done.failed)) == (1, {"backend-class"})
@@ -92,6 +94,7 @@ def cost(home: Home, *words: str) -> float:
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
+@pytest.mark.one_airflow
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
 def test_the_commands_of_the_documented_snippets_are_silent_where_all_is_well(tmp_path: Path, words: tuple[str, ...]):
     home = Home.at(tmp_path / "home")

@@ -145,6 +145,7 @@ def denials() -> list[object]:
     ]
 
 
+@pytest.mark.one_airflow
 @pytest.mark.parametrize(("rules", "failed", "skipped"), denials())
 def test_each_verb_is_tried_apart(bucket, proxy, tmp_path, rules, failed, skipped):
     home = home_on(bucket, tmp_path, STOCK)
@@ -162,6 +163,7 @@ def test_each_verb_is_tried_apart(bucket, proxy, tmp_path, rules, failed, skippe
         assert len(bucket.keys()) == 2 and "cannot delete" in done.failed["nothing-left"]
 
 
+@pytest.mark.one_airflow
 def test_a_store_that_is_not_there_is_told_soon(bucket: s3.Bucket, tmp_path: Path):
     settings = {"AIRFLOW_CONN_STORE": connection(bucket, "http://127.0.0.1:9")}
     done = home_on(bucket, tmp_path).verify(settings=settings)
@@ -170,6 +172,7 @@ def test_a_store_that_is_not_there_is_told_soon(bucket: s3.Bucket, tmp_path: Pat
     assert sum(check["ms"] for check in done.checks.values() if check["id"] != "airflow") < 20_000
 
 
+@pytest.mark.one_airflow
 def test_a_store_in_another_time(bucket: s3.Bucket, proxy: FaultProxy, tmp_path: Path):
     def late(reply: Reply) -> Reply:
         there = format_datetime(datetime.now(timezone.utc) - timedelta(minutes=2), usegmt=True)
@@ -182,7 +185,7 @@ def test_a_store_in_another_time(bucket: s3.Bucket, proxy: FaultProxy, tmp_path:
     assert "clock is 1" in done.only("warn")["clock"] and "NTP" in done.only("warn")["clock"]
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.one_airflow)])
 def test_a_verification_that_is_killed_leaves_nothing_behind(bucket, proxy, tmp_path, number):
     """The class has written its object, and not yet said so, when the signal comes."""
     hold = HoldAfter()
