@@ -5,6 +5,14 @@ PYTHON ?= python3
 UV      = .venv/bin/uv
 NUMBER_OF_WORKERS ?= 2
 
+# Hundreds of processes import Airflow here: without its bytecode each compiles it again, for two seconds and more.
+unexport PYTHONDONTWRITEBYTECODE
+
+# The oldest libraries are asked for rows and objects. What is decided about these is tried with the newest alone.
+BARE      = tests/catalog tests/operations tests/backend/storage
+DECISIONS = gc_gates gc_never gc_stateful listing migrate_interleaved verify
+UNASKED   = $(if $(filter 1,$(XCOMCTL_TEST_LONG)),,$(DECISIONS:%=--ignore=tests/operations/test_%.py))
+
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint format matrix docs lock clean
 
@@ -16,7 +24,7 @@ demo: .venv/.ready ## build a sandbox with a real Airflow and look around in it
 
 test: .venv/.ready .servers/ministack/.ready .servers/bare/.ready ## run all tests, on real databases and stores
 	.venv/bin/python -m pytest -n $(NUMBER_OF_WORKERS) --dist loadgroup $(TESTS)
-	.servers/bare/bin/python -m pytest -n $(NUMBER_OF_WORKERS) --dist loadgroup tests/catalog tests/operations tests/backend/storage
+	.servers/bare/bin/python -m pytest -n $(NUMBER_OF_WORKERS) --dist loadgroup $(BARE) $(UNASKED)
 
 lint: .venv/.ready ## check style, types and the floors of the house
 	.venv/bin/ruff check .

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests import schemas
-from tests.lab import s3
+from tests.lab import effort, s3
 from tests.lab.database import Database, Databases
 from tests.lab.effort import LONG
 from tests.lab.folder import Folder
@@ -25,6 +25,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "databases(*globs): what `database` and `world` are, e.g. 'sqlite-*', '*-3.3'")
     config.addinivalue_line("markers", "stores(*globs): what `store` is: file, ministack, seaweedfs")
     config.addinivalue_line("markers", "long: takes many minutes, and is left out unless XCOMCTL_TEST_LONG=1")
+    config.addinivalue_line("markers", "one_airflow: says the same with every Airflow; `make matrix` leaves it out")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -34,21 +35,24 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    _parametrize(metafunc, "database", MATRIX, schemas.names())
-    _parametrize(metafunc, "store", STORES, list(STORES))
+    """Run the test for databases and stores in turn: those that its markers' globs match, or the default ones."""
+    has_database, has_store = (fixture in metafunc.fixturenames for fixture in ("database", "store"))
+    databases = effort.databases(_matched(metafunc, "database", MATRIX, schemas.names())) if has_database else []
+    stores = _matched(metafunc, "store", STORES, list(STORES)) if has_store else []
+    if databases and stores:
+        metafunc.parametrize(("database", "store"), effort.together(databases, stores), indirect=True, scope="function")
+    elif databases or stores:
+        fixture = "database" if databases else "store"
+        metafunc.parametrize(fixture, databases or stores, indirect=True, scope="function")
 
 
-def _parametrize(metafunc: pytest.Metafunc, fixture: str, default: tuple[str, ...], known: list[str]) -> None:
-    """Run the test once for each name that its marker's globs match; without marker for the default ones."""
-    if fixture not in metafunc.fixturenames:
-        return
+def _matched(metafunc: pytest.Metafunc, fixture: str, default: tuple[str, ...], known: list[str]) -> list[str]:
     marker = metafunc.definition.get_closest_marker(f"{fixture}s")
     globs = marker.args if marker else default
     unmatched = [glob for glob in globs if not any(fnmatchcase(name, glob) for name in known)]
     if unmatched:
         raise ValueError(f"{metafunc.definition.nodeid}: no {fixture} is named {unmatched}, but {known}")
-    names = [name for name in known if any(fnmatchcase(name, glob) for glob in globs)]
-    metafunc.parametrize(fixture, names, indirect=True, scope="function")
+    return [name for name in known if any(fnmatchcase(name, glob) for glob in globs)]
 
 
 @pytest.fixture(scope="session")

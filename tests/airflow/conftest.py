@@ -6,6 +6,7 @@ import sqlite3
 import subprocess
 import sys
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,16 @@ def xcomctl(sandbox: Sandbox, *arguments: str, **settings: str) -> subprocess.Co
         text=True,
         check=False,
     )
+
+
+@pytest.fixture(scope="session")
+def migrated(tmp_path_factory: pytest.TempPathFactory) -> Sandbox:
+    """A sandbox with its database, where nothing has run yet."""
+    built = Sandbox.at(tmp_path_factory.mktemp("airflow") / "migrated")
+    steps = build(built.folder)
+    assert {step.title for step in islice(steps, 2)} == {"airflow db migrate"}
+    steps.close()
+    return built
 
 
 @pytest.fixture(scope="session")

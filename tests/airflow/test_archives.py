@@ -17,8 +17,6 @@ from xcomctl.catalog import open_catalog
 from xcomctl.model import Filter
 from xcomctl.operations.rm import Rules, removing
 
-pytestmark = pytest.mark.xdist_group("airflow")
-
 
 @pytest.fixture
 def label() -> str:

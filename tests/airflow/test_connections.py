@@ -18,7 +18,7 @@ from xcomctl.catalog import open_catalog
 from xcomctl.demo.sandbox import Sandbox
 from xcomctl.model import Filter
 
-pytestmark = pytest.mark.xdist_group("airflow")
+pytestmark = pytest.mark.xdist_group("migrated")
 
 
 @pytest.fixture(scope="module")
@@ -34,27 +34,27 @@ def as_json(bucket: s3.Bucket) -> str:
     return bucket.server.connection()
 
 
-def collected(sandbox: Sandbox, base: str, **environment: str) -> subprocess.CompletedProcess[str]:
+def collected(migrated: Sandbox, base: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """A dry run that lists the bucket: enough to show whose credentials are used."""
-    return xcomctl(sandbox, "gc", "--dry-run", "-v", "-o", "json", "--base-path", base, **environment)
+    return xcomctl(migrated, "gc", "--dry-run", "-v", "-o", "json", "--base-path", base, **environment)
 
 
-def test_a_connection_from_the_environment(sandbox: Sandbox, bucket: s3.Bucket, as_json: str) -> None:
-    done = collected(sandbox, f"s3://from_env@{bucket.name}/xcom", AIRFLOW_CONN_FROM_ENV=as_json)
+def test_a_connection_from_the_environment(migrated: Sandbox, bucket: s3.Bucket, as_json: str) -> None:
+    done = collected(migrated, f"s3://from_env@{bucket.name}/xcom", AIRFLOW_CONN_FROM_ENV=as_json)
     assert json.loads(done.stdout)["listed"] == 2, done.stderr
     assert bucket.server.secret not in done.stdout + done.stderr
 
 
-def test_a_connection_from_the_metadata_database(sandbox: Sandbox, bucket: s3.Bucket, as_json: str) -> None:
+def test_a_connection_from_the_metadata_database(migrated: Sandbox, bucket: s3.Bucket, as_json: str) -> None:
     """Outside a task, Airflow 3.1 and newer ask the database only in a process that is marked for it."""
     add = [sys.executable, "-m", "airflow", "connections", "add", "from_database", "--conn-json", as_json]
-    subprocess.run(add, env=sandbox.environment(), check=True, capture_output=True)
-    done = collected(sandbox, f"s3://from_database@{bucket.name}/xcom")
+    subprocess.run(add, env=migrated.environment(), check=True, capture_output=True)
+    done = collected(migrated, f"s3://from_database@{bucket.name}/xcom")
     assert json.loads(done.stdout)["listed"] == 2, done.stderr
 
 
 def test_a_missing_connection_is_an_error_and_ambient_credentials_are_not_used(
-    sandbox: Sandbox, bucket: s3.Bucket
+    migrated: Sandbox, bucket: s3.Bucket
 ) -> None:
     """The Amazon hook by itself would warn, and go on with what the environment holds."""
     server = bucket.server
@@ -64,8 +64,8 @@ def test_a_missing_connection_is_an_error_and_ambient_credentials_are_not_used(
         "AWS_ENDPOINT_URL": server.endpoint,
         "AWS_DEFAULT_REGION": server.region,
     }
-    assert json.loads(collected(sandbox, f"s3://{bucket.name}/xcom", **ambient).stdout)["listed"] == 2
-    done = collected(sandbox, f"s3://nobody@{bucket.name}/xcom", **ambient)
+    assert json.loads(collected(migrated, f"s3://{bucket.name}/xcom", **ambient).stdout)["listed"] == 2
+    done = collected(migrated, f"s3://nobody@{bucket.name}/xcom", **ambient)
     assert done.returncode == 10
     assert done.stdout == ""
     assert "connection nobody cannot be resolved" in done.stderr and "hint: " in done.stderr
@@ -73,7 +73,7 @@ def test_a_missing_connection_is_an_error_and_ambient_credentials_are_not_used(
 
 
 def test_references_follow_to_another_connection(
-    sandbox: Sandbox, ministack: s3.S3Server, as_json: str, databases: Databases
+    migrated: Sandbox, ministack: s3.S3Server, as_json: str, databases: Databases
 ) -> None:
     """Airflow 2.8 to 2.9.1 left the connection out of a reference: then the object stays, and the row alone changes."""
     bucket = s3.bucket(ministack)
@@ -92,7 +92,7 @@ def test_references_follow_to_another_connection(
         world.push("d", "r", "t", key="other", value=json.dumps(f"s3://old@{bucket.name}/old/{other}"))
         for old in (f"s3://{bucket.name}/xcom", f"s3://old@{bucket.name}/old"):
             words = ("migrate", "--yes", "-o", "json", "--db", database.url, "--relocate", old)
-            done = xcomctl(sandbox, *words, **settings)
+            done = xcomctl(migrated, *words, **settings)
             report = json.loads(done.stdout)
             assert (done.returncode, report["migrated"], report["failures"]) == (0, 1, []), done.stderr
         references = {xcom.key: xcom.reference for xcom in open_catalog(database.url, None, None).rows(Filter())}

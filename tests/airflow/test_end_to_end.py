@@ -17,7 +17,7 @@ import pytest
 from tests.airflow.conftest import NAMES, Row, files_of, rows_of, xcomctl
 from xcomctl.demo.sandbox import DAG_ID, Sandbox
 
-pytestmark = pytest.mark.xdist_group("airflow")
+pytestmark = pytest.mark.xdist_group("sandbox")
 
 COLLECT = ("gc", "--single-pass", "--older-than", "7d", "-o", "json")
 

@@ -35,10 +35,9 @@ def installed() -> str:
         return "0"
 
 
-pytestmark = [
-    pytest.mark.xdist_group("airflow"),
-    pytest.mark.skipif(installed() < "3", reason="this is about an upgrade to the installed Airflow, and that is no 3"),
-]
+pytestmark = pytest.mark.skipif(
+    installed() < "3", reason="this is about an upgrade to the installed Airflow, and that is no 3"
+)
 
 VALUES: dict[str, bytes | None] = {
     "harmless": b'{"a": [1, 2.5, "x", null]}',

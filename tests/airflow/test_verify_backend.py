@@ -15,7 +15,7 @@ from tests.airflow import provider
 from tests.airflow.verifying import OURS, STOCK, Home
 from tests.lab import s3
 
-pytestmark = pytest.mark.xdist_group("airflow")
+pytestmark = pytest.mark.xdist_group("verify-backend")
 
 AIRFLOW = tuple(map(int, re.findall(r"\d+", version("apache-airflow"))[:2]))
 IS_2 = AIRFLOW < (3,)
@@ -149,6 +149,7 @@ def test_a_scheme_whose_provider_is_missing(tmp_path: Path):
     assert done.checks["credentials"]["detail"] == "needs provider"
 
 
+@pytest.mark.one_airflow
 def test_a_scheme_that_only_a_provider_knows_is_not_looked_into(tmp_path: Path):
     home = Home.at(tmp_path / "home", path="sftp://conn@host/xcom")
     provider.install(home.folder / "plugins")
@@ -168,6 +169,7 @@ def test_a_local_folder_in_a_container_is_a_warning(tmp_path: Path):
 SECRET = "do-not/show+me"
 
 
+@pytest.mark.one_airflow
 @pytest.mark.parametrize(
     "settings",
     [
@@ -190,6 +192,7 @@ def test_no_secret_is_told_however_it_is_written(tmp_path: Path, settings: dict[
     assert not any(part in each.out + each.err for each in printed for part in (SECRET, "do-not", "show+me"))
 
 
+@pytest.mark.one_airflow
 def test_wrong_options_of_our_own_class_are_told_at_once(tmp_path: Path):
     """A task would find them out one by one: read_paths with its first foreign reference, a flag with its purge."""
     home = Home.at(tmp_path / "home")
@@ -206,6 +209,7 @@ def test_wrong_options_of_our_own_class_are_told_at_once(tmp_path: Path):
     assert "missing_objects | did you mean missing_object?" in done.only("warn")["own-options"]
 
 
+@pytest.mark.one_airflow
 def test_a_task_that_is_handed_the_url_by_option_is_a_warning(tmp_path: Path):
     home = Home.at(tmp_path / "home")
     home.configure(xcomctl={"missing_object": "url"})
@@ -213,6 +217,7 @@ def test_a_task_that_is_handed_the_url_by_option_is_a_warning(tmp_path: Path):
     assert done.code == 0 and "as if it were the value" in done.only("warn")["lost-object"]
 
 
+@pytest.mark.one_airflow
 def test_small_slips_of_the_pen(tmp_path: Path):
     home = Home.at(tmp_path / "home", f"'{OURS}'")
     done = home.verify("--read-only")
@@ -223,6 +228,7 @@ def test_small_slips_of_the_pen(tmp_path: Path):
     assert set(done.failed) == {"base-path"} and "remove the space" in done.failed["base-path"]
 
 
+@pytest.mark.one_airflow
 def test_a_threshold_that_is_too_large_to_try_is_a_warning(tmp_path: Path):
     done = Home.at(tmp_path / "home", threshold="100000000").verify("--read-only")
     assert done.code == 0
@@ -230,6 +236,7 @@ def test_a_threshold_that_is_too_large_to_try_is_a_warning(tmp_path: Path):
     assert done.code == 0 and "100000000 bytes, which is too large to try" in done.only("warn")["round-trip"]
 
 
+@pytest.mark.one_airflow
 def test_a_database_that_is_silent_holds_nothing_up_and_is_waited_for(tmp_path: Path):
     """It accepts the connection and says nothing: psycopg2 would wait for ever, where no signal reaches it."""
     home = Home.at(tmp_path / "home", path="s3://store@bucket/xcom")

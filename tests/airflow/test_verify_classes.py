@@ -9,8 +9,6 @@ import pytest
 from tests.airflow.test_verify_backend import AIRFLOW, FROM_BASE, IS_2
 from tests.airflow.verifying import OURS, STOCK, Home
 
-pytestmark = pytest.mark.xdist_group("airflow")
-
 CIRCULAR = (
     """
 from airflow.models.xcom import XCom

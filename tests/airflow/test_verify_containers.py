@@ -17,14 +17,13 @@ from tests.airflow.test_verify_backend import FROM_BASE, IS_2
 from tests.airflow.verifying import OURS, STOCK, Home
 from tests.cli.test_docs_verify import COMMANDS
 
-pytestmark = pytest.mark.xdist_group("airflow")
-
 TEAM = f"from {FROM_BASE} import BaseXCom\n\nclass Backend(BaseXCom):\n    pass\n"
 
 IMPORTED = f"import {'airflow.models.xcom' if IS_2 else STOCK.rpartition('.')[0]}"
 """What imports Airflow's own class where it is configured: Airflow 2 refuses to begin at its own module."""
 
 
+@pytest.mark.one_airflow
 def test_it_waits_until_the_class_is_there(tmp_path: Path):
     """git-sync brings the file a while after the container has started; a failed import is not tried twice."""
     home = Home.at(tmp_path / "home", "team.Backend")
@@ -37,6 +36,7 @@ def test_it_waits_until_the_class_is_there(tmp_path: Path):
     assert {c["id"]: c["status"] for c in json.loads(out)}["backend-class"] == "ok", "only the last attempt is printed"
 
 
+@pytest.mark.one_airflow
 def test_it_does_not_wait_longer_than_it_is_told(tmp_path: Path):
     done = Home.at(tmp_path / "home", "team.Backend").verify("--wait", "1s")
     assert (done.code, set(done.failed)) == (1, {"backend-class"})
@@ -141,6 +141,7 @@ def cost(home: Home, *words: str) -> float:
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
+@pytest.mark.one_airflow
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
 def test_the_commands_of_the_documented_snippets_are_silent_where_all_is_well(tmp_path: Path, words: tuple[str, ...]):
     home = Home.at(tmp_path / "home")

@@ -12,7 +12,7 @@ from tests.airflow.verifying import Home
 from tests.lab import gcs, s3
 from tests.lab.proxy import FaultProxy, HoldAfter, Rule
 
-pytestmark = pytest.mark.xdist_group("airflow")
+pytestmark = pytest.mark.xdist_group("verify-handwritten")
 
 VARIABLE = "airflow.models" if IS_2 else "airflow.sdk"
 
@@ -243,6 +243,7 @@ def test_a_purge_that_deletes_nothing_leaves_one_object_and_says_which(tmp_path:
     assert {done.checks[name]["detail"] for name in TRIED} == {"needs cleanup"}
 
 
+@pytest.mark.one_airflow
 def test_a_class_that_moves_only_dataframes_is_tried_with_one_also_in_haste(tmp_path: Path):
     """Else -q would say that all is well of a class that never wrote anything."""
     purge = "(FOLDER / xcom.value.removeprefix('team://')).unlink()"
@@ -262,6 +263,7 @@ def test_a_class_that_moves_only_dataframes_is_tried_with_one_also_in_haste(tmp_
     assert set(done.failed) == {"dataframe", "nothing-left"} and len(list(folder.iterdir())) == 1
 
 
+@pytest.mark.one_airflow
 def test_a_value_that_comes_back_as_another_from_the_row_is_a_failure(tmp_path: Path):
     home, settings, _ = team(tmp_path, "pass", "False")
     source = (home.folder / "plugins" / "team.py").read_text()
@@ -270,6 +272,7 @@ def test_a_value_that_comes_back_as_another_from_the_row_is_a_failure(tmp_path: 
     assert set(done.failed) == {"round-trip"} and "would get 12 instead of '12'" in done.failed["round-trip"]
 
 
+@pytest.mark.one_airflow
 def test_a_rule_that_names_another_place_is_a_failure_that_names_what_stays(tmp_path: Path):
     home, settings, folder = team(tmp_path, "pass")
     other = tmp_path / "other"

@@ -24,8 +24,6 @@ from tests.lab import s3
 from tests.lab.proxy import Answer, FaultProxy, Hold, HoldAfter, Reply, Rewrite, Rule, Silent, without
 from xcomctl.demo.sandbox import Sandbox
 
-pytestmark = pytest.mark.xdist_group("airflow")
-
 DENIED = Answer(403, "AccessDenied")
 VERBS = ("put", "head", "get", "list", "delete")
 
@@ -63,11 +61,12 @@ def test_a_bucket_that_works(bucket: s3.Bucket, tmp_path: Path, backend: str):
     assert bucket.server.secret not in done.out + done.err
 
 
-def test_a_connection_from_the_metadata_database(sandbox: Sandbox, bucket: s3.Bucket):
+@pytest.mark.xdist_group("migrated")
+def test_a_connection_from_the_metadata_database(migrated: Sandbox, bucket: s3.Bucket):
     add = [sys.executable, "-m", "airflow", "connections", "add", "verified", "--conn-json", connection(bucket)]
-    subprocess.run(add, env=sandbox.environment(), check=True, capture_output=True)
+    subprocess.run(add, env=migrated.environment(), check=True, capture_output=True)
     base = {"AIRFLOW__COMMON_IO__XCOM_OBJECTSTORAGE_PATH": f"s3://verified@{bucket.name}/xcom"}
-    done = xcomctl(sandbox, "verify-backend", "-o", "json", **base)
+    done = xcomctl(migrated, "verify-backend", "-o", "json", **base)
     told = {check["id"]: check for check in json.loads(done.stdout)}
     assert done.returncode == 0, done.stdout
     assert "from the metadata database" in told["connection"]["detail"]
@@ -83,6 +82,7 @@ def test_where_buckets_keep_versions_none_is_left(bucket: s3.Bucket, tmp_path: P
     assert (kept.get("Versions", []), kept.get("DeleteMarkers", [])) == ([], [])
 
 
+@pytest.mark.one_airflow
 def test_versions_that_nobody_may_ask_for_are_found_by_their_markers(bucket, proxy, tmp_path: Path):
     bucket.client.put_bucket_versioning(Bucket=bucket.name, VersioningConfiguration={"Status": "Enabled"})
     home = home_on(bucket, tmp_path)
@@ -98,6 +98,7 @@ def test_versions_that_nobody_may_ask_for_are_found_by_their_markers(bucket, pro
     assert "keeps versions" in done.only("warn")["nothing-left"]
 
 
+@pytest.mark.one_airflow
 def test_nobody_but_gc_needs_to_list(bucket: s3.Bucket, proxy: FaultProxy, tmp_path: Path):
     """Without s3:ListBucket the store says 403 of what is not there, too."""
 
@@ -114,6 +115,7 @@ def test_nobody_but_gc_needs_to_list(bucket: s3.Bucket, proxy: FaultProxy, tmp_p
     assert bucket.keys() == set()
 
 
+@pytest.mark.one_airflow
 def test_a_store_that_says_nothing_is_asked_no_more(bucket: s3.Bucket, proxy: FaultProxy, tmp_path: Path):
     proxy.rules = [Rule(Silent())]
     settings = {"AIRFLOW_CONN_STORE": connection(bucket, proxy.endpoint)}
@@ -123,6 +125,7 @@ def test_a_store_that_says_nothing_is_asked_no_more(bucket: s3.Bucket, proxy: Fa
     assert sum(check["ms"] for check in done.checks.values() if check["id"] != "airflow") < 55_000
 
 
+@pytest.mark.one_airflow
 def test_a_proxy_of_the_connection_stands_where_the_store_does_not_answer(bucket, proxy, tmp_path: Path):
     extra = {"region_name": "us-east-1", "endpoint_url": "http://nowhere.invalid:9000"}
     extra["config_kwargs"] = {"proxies": {"http": proxy.endpoint}}
@@ -192,6 +195,7 @@ def denials() -> list[object]:
     ]
 
 
+@pytest.mark.one_airflow
 @pytest.mark.parametrize(("rules", "failed", "skipped"), denials())
 def test_each_verb_is_tried_apart(bucket, proxy, tmp_path, rules, failed, skipped, request):
     request_id = request.node.callspec.id
@@ -213,6 +217,7 @@ def test_each_verb_is_tried_apart(bucket, proxy, tmp_path, rules, failed, skippe
         assert len(bucket.keys()) == 2 and "cannot delete" in done.failed["nothing-left"]
 
 
+@pytest.mark.one_airflow
 def test_a_store_that_is_not_there_is_told_soon(bucket: s3.Bucket, tmp_path: Path):
     settings = {"AIRFLOW_CONN_STORE": connection(bucket, "http://127.0.0.1:9")}
     done = home_on(bucket, tmp_path).verify(settings=settings)
@@ -221,6 +226,7 @@ def test_a_store_that_is_not_there_is_told_soon(bucket: s3.Bucket, tmp_path: Pat
     assert sum(check["ms"] for check in done.checks.values() if check["id"] != "airflow") < 20_000
 
 
+@pytest.mark.one_airflow
 def test_a_store_in_another_time(bucket: s3.Bucket, proxy: FaultProxy, tmp_path: Path):
     def late(reply: Reply) -> Reply:
         there = format_datetime(datetime.now(timezone.utc) - timedelta(minutes=2), usegmt=True)
@@ -233,6 +239,7 @@ def test_a_store_in_another_time(bucket: s3.Bucket, proxy: FaultProxy, tmp_path:
     assert "clock is 1" in done.only("warn")["clock"] and "NTP" in done.only("warn")["clock"]
 
 
+@pytest.mark.one_airflow
 def test_an_object_still_on_its_way_when_the_signal_comes_is_deleted_too(bucket, proxy, tmp_path: Path):
     """The request has been sent; the store makes an object of it after the tidying up has begun."""
     hold = Hold()
@@ -250,7 +257,7 @@ def test_an_object_still_on_its_way_when_the_signal_comes_is_deleted_too(bucket,
     assert bucket.keys() == set()
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.one_airflow)])
 def test_a_verification_that_is_killed_leaves_nothing_behind(bucket, proxy, tmp_path, number):
     """The class has written its object, and not yet said so, when the signal comes."""
     hold = HoldAfter()

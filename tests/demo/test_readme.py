@@ -18,7 +18,7 @@ from xcomctl.demo.tour import tour
 README = Path(__file__).parents[2] / "README.md"
 BLOCK = re.compile(r"```console\n(.*?)```", re.DOTALL)
 
-pytestmark = pytest.mark.xdist_group("demo")
+pytestmark = [pytest.mark.xdist_group("demo"), pytest.mark.one_airflow]
 
 
 @dataclass(frozen=True, slots=True)

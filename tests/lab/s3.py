@@ -18,15 +18,29 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import botocore.session
 from botocore.config import Config
+from botocore.loaders import JSONFileLoader, Loader
 
 from tests.lab.process import free_ports, running
 
 _ROOT = Path(__file__).parents[2]
+
+
+class ReadOnce(JSONFileLoader):
+    """botocore's descriptions of services, which each new session reads anew: a third of a test that opens stores.
+
+    All clients of one session share them as it is.
+    """
+
+    load_file = staticmethod(cache(JSONFileLoader().load_file))
+
+
+Loader.FILE_LOADER_CLASS = ReadOnce
 
 
 @dataclass(frozen=True, slots=True)

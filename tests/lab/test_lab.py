@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from tests import schemas
-from tests.lab import s3
+from tests.conftest import MATRIX, STORES
+from tests.lab import effort, s3
 from tests.lab.database import Database, Databases
 from tests.lab.folder import Folder
 from tests.lab.process import running
@@ -45,6 +46,30 @@ def test_seaweedfs_checks_credentials(store: s3.Bucket) -> None:
     stranger = s3.S3Server(store.server.endpoint, secret="guessed").client()
     with pytest.raises(stranger.exceptions.ClientError, match="SignatureDoesNotMatch"):
         stranger.list_objects_v2(Bucket=store.name)
+
+
+@pytest.mark.parametrize("long", [False, True])
+def test_any_two_of_dialect_schema_and_store_meet(monkeypatch: pytest.MonkeyPatch, long: bool) -> None:
+    monkeypatch.setattr(effort, "LONG", long)
+    every = {(name, store) for name in MATRIX for store in STORES}
+    chosen = effort.together(MATRIX, STORES)
+    assert len(set(chosen)) == len(chosen) and (set(chosen) == every if long else len(chosen) < len(every) / 2)
+    assert set(MATRIX) == {name for name, _ in chosen}, "dialect and schema"
+    for part in (0, 1):
+        of_name = {(name.split("-")[part], store) for name, store in every}
+        assert {(name.split("-")[part], store) for name, store in chosen} == of_name
+
+
+def test_the_oldest_sqlalchemy_meets_every_dialect_and_schema(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(effort, "LONG", False)
+    monkeypatch.setattr("sqlalchemy.__version__", "1.4.49")
+    tried = [name.split("-") for name in effort.databases(list(MATRIX))]
+    assert [set(parts) for parts in zip(*tried, strict=True)] == [
+        set(parts) for parts in zip(*(name.split("-") for name in MATRIX), strict=True)
+    ]
+    assert effort.databases(["mysql-3.4"]) == ["mysql-3.4"], "what the sample lacks is tried all the same"
+    monkeypatch.setattr("sqlalchemy.__version__", "2.0.45")
+    assert effort.databases(list(MATRIX)) == list(MATRIX)
 
 
 def test_files_can_be_aged(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""One world, looked at, opened and collected on every database, schema and kind of store."""
+"""One world, looked at, opened and collected where any two of database, schema and kind of store meet."""
 
 from __future__ import annotations
 
