@@ -7,8 +7,9 @@ from typing import Any
 
 from xcomctl import compat
 from xcomctl.backend.reference import OWN_FOLDER
+from xcomctl.backend.rules import Rule
 from xcomctl.errors import DanglingError, StorageError, XcomctlError
-from xcomctl.operations.verify import driving
+from xcomctl.operations.verify import driving, inside
 from xcomctl.operations.verify.container import Container
 from xcomctl.operations.verify.store import READ_ONLY, STORE
 from xcomctl.operations.verify.terms import Answer, Probe, fail, ok, skipped, unknown, warn
@@ -41,12 +42,7 @@ def cleanup(container: Container) -> Answer:
     if container.uses_object_storage:
         return ok("trials are deleted one by one") if container.can_delete else skipped("needs delete")
     if container.rule is not None:
-        root = container.rule_root or container.rule.base()
-        container.rule_root = root
-        filesystem = compat.filesystem(root.protocol, root.location.scheme, root.conn_id, {})
-        folder = driving.folder_of(container.rule, container)
-        container.trials = Trials(verbs_on(root.location, filesystem), root.location, folder)
-        return ok(f"by the rule {container.rule.name}, objects are at {root.text}")
+        return _by_rule(container, container.rule)
     if container.has_purge:
         with driving.pushed(container, VALUE):  # before there are more of them: is it really gone?
             return ok(f"{container.name} has a purge of its own")
@@ -54,6 +50,16 @@ def cleanup(container: Container) -> Answer:
         f"{container.name} does not delete its objects, so a trial would leave one behind",
         "say --rule NAME, or --rules FILE, which tells where they are: xcomctl migrate has the same rules",
     )
+
+
+def _by_rule(container: Container, rule: Rule) -> Answer:
+    root = container.rule_root or rule.base()
+    container.rule_root = root
+    if root.conn_id is not None and (found := inside.connection(root.conn_id).connection) is not None:
+        container.hide(*inside.secrets_of(found))
+    filesystem = compat.filesystem(root.protocol, root.location.scheme, root.conn_id, {})
+    container.trials = Trials(verbs_on(root.location, filesystem), root.location, driving.folder_of(rule, container))
+    return ok(f"by the rule {rule.name}, objects are at {root.text}")
 
 
 def round_trip(container: Container) -> Answer:
