@@ -17,7 +17,7 @@ _USERINFO = re.compile(r"(?<=://)[^/@\s]*:[^/\s]*(?=@)")
 _PASSWORD = re.compile(r"^[^:@/]*:?/*[^:/@]*:(?!/)(.+)@")
 _SIGNED = re.compile(r"(?:key|signature|sig|secret|password|token)=([^;&\s]+)", re.IGNORECASE)
 _SENSITIVE = re.compile(
-    r"passw|passphrase|secret|token|private|credential|authorization|keyfile|(?:^|_|fernet|access|account|api)key"
+    r"passw|passphrase|secret|token|private|credential|authorization|keyfile|(?:_|fernet|access|account|api)key"
     r"|(?:^|_)sas|connection_string",
     re.IGNORECASE,
 )
