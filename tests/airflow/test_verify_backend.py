@@ -225,7 +225,18 @@ def test_small_slips_of_the_pen(tmp_path: Path):
     home = Home.at(tmp_path / "spaced", STOCK)
     spaced = f"file://{tmp_path}/spaced/xcom "
     done = home.verify(settings={"AIRFLOW__COMMON_IO__XCOM_OBJECTSTORAGE_PATH": spaced})
-    assert set(done.failed) == {"base-path"} and "remove the space" in done.failed["base-path"]
+    assert set(done.failed) == {"base-path"} and "remove a space" in done.failed["base-path"]
+
+
+@pytest.mark.one_airflow
+def test_a_line_s_end_after_a_value(tmp_path: Path):
+    """As `kubectl create secret --from-file` leaves it."""
+    home = Home.at(tmp_path / "home", None)
+    done = home.verify("-q", "-o", "json", settings={"AIRFLOW__CORE__XCOM_BACKEND": f"{OURS}\n"})
+    assert set(done.failed) == {"backend-option"} and "remove a newline" in done.failed["backend-option"]
+    settings = {"AIRFLOW__CORE__XCOM_BACKEND": STOCK, "AIRFLOW__COMMON_IO__XCOM_OBJECTSTORAGE_COMPRESSION": "gzip\n"}
+    done = home.verify("-q", "-o", "json", settings=settings)
+    assert set(done.failed) == {"compression"} and "remove a newline" in done.failed["compression"]
 
 
 @pytest.mark.one_airflow

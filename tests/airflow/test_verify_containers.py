@@ -45,7 +45,7 @@ def test_it_does_not_wait_longer_than_it_is_told(tmp_path: Path):
 def test_fingerprints_tell_containers_apart_without_a_secret(tmp_path: Path):
     secret = "do-not-show-this"
     extra = {"aws_session_token": secret, "endpoint_url": "http://minio:9000"}
-    conn = {"conn_type": "aws", "login": "AKIAEXAMPLE", "password": secret, "extra": extra}
+    conn = {"conn_type": "aws", "login": "AKIAIOSFODNN7EXAMPLE", "password": secret, "extra": extra}
     settings = {"AIRFLOW_CONN_STORE": json.dumps(conn)}
     scheduler = Home.at(tmp_path / "scheduler", path="s3://store@bucket/xcom", compression="gzip")
     worker = Home.at(tmp_path / "worker", path="s3://store@bucket/xcoms", threshold="1000")
@@ -53,7 +53,7 @@ def test_fingerprints_tell_containers_apart_without_a_secret(tmp_path: Path):
     files = []
     for home in (scheduler, worker, broken):
         done = home.verify("--fingerprint", settings=settings)
-        assert done.code == 0 and secret not in done.out + done.err and "AKIAEXAMPLE" not in done.out
+        assert done.code == 0 and secret not in done.out + done.err and "AKIAIOSFODNN7EXAMPLE" not in done.out
         files.append(home.folder / "taken.json")
         files[-1].write_text(done.out)
     taken = json.loads(files[0].read_text())

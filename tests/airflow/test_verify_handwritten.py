@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -197,7 +198,7 @@ class FileXComBackend(BaseXCom):
     def serialize_value(value, *, key=None, task_id=None, dag_id=None, run_id=None, map_index=None):
         if not is_large(value):
             return BaseXCom.serialize_value(value)
-        name = str(uuid.uuid4())
+        name = NAME
         (FOLDER / name).write_text(json.dumps(value if not hasattr(value, "to_dict") else value.to_dict("list")))
         return BaseXCom.serialize_value("team://" + name)
 
@@ -225,9 +226,11 @@ object = "{uuid}"
 """
 
 
-def team(tmp_path: Path, purge: str, is_large: str = "True") -> tuple[Home, dict[str, str], Path]:
+def team(
+    tmp_path: Path, purge: str, is_large: str = "True", name: str = "str(uuid.uuid4())"
+) -> tuple[Home, dict[str, str], Path]:
     home = Home.at(tmp_path / "home", "team.FileXComBackend", path=None, threshold=None)
-    home.module("team", FILES.replace("IS_LARGE", is_large).replace("PURGE", purge))
+    home.module("team", FILES.replace("IS_LARGE", is_large).replace("PURGE", purge).replace("NAME", name))
     folder = tmp_path / "volume"
     folder.mkdir()
     return home, {"TEAM_FOLDER": str(folder)}, folder
@@ -283,3 +286,62 @@ def test_a_rule_that_names_another_place_is_a_failure_that_names_what_stays(tmp_
     assert set(done.failed) == {"round-trip", "nothing-left"}
     assert f"no object at file://{other}/{left.name}" in done.failed["round-trip"]
     assert f"team://{left.name}" in done.failed["nothing-left"]
+
+
+DELETED = "(FOLDER / xcom.value.removeprefix('team://')).unlink(missing_ok=True)"
+
+
+@pytest.mark.one_airflow
+@pytest.mark.parametrize(
+    "name", ["f'{run_id}-{task_id}'", "f'{run_id}-{key}'", "f'{run_id}-{map_index}'"], ids=["task", "key", "map"]
+)
+def test_xcoms_that_overwrite_each_other_are_a_failure(tmp_path: Path, name: str):
+    home, settings, _ = team(tmp_path, DELETED, name=name)
+    done = home.verify("-q", "-o", "json", settings=settings)
+    assert set(done.failed) == {"round-trip"} and "a name of its own" in done.failed["round-trip"]
+
+
+def test_a_class_is_given_only_what_airflow_gives_it(tmp_path: Path):
+    """On 3.x key and value, on 2.x the columns that a pull selects; and the value alone where mapped tasks are pulled."""
+    home, settings, folder = team(tmp_path, DELETED)
+    source = (home.folder / "plugins" / "team.py").read_text()
+    assert home.verify("-q", settings=settings).code == 0
+    asked = "key" if IS_2 else "task_id"
+    home.module("team", source.replace("stored = BaseX", f"result.{asked}\n        stored = BaseX"))
+    done = home.verify("-q", "-o", "json", settings=settings)
+    assert "AttributeError" in str(done.failed) and asked in str(done.failed)
+    asked = "task_id" if IS_2 else "key"
+    home.module("team", source.replace("stored = BaseX", f"result.{asked}\n        stored = BaseX"))
+    done = home.verify(settings=settings)
+    assert done.code == 0 and "pull from mapped tasks" in done.only("warn")["round-trip"]
+
+
+@pytest.mark.one_airflow
+@pytest.mark.skipif(IS_2, reason="Airflow 2 asks its database for Variables")
+def test_a_variable_that_only_the_api_server_knows_is_unknown(tmp_path: Path):
+    home, settings, _ = team(tmp_path, DELETED)
+    source = (home.folder / "plugins" / "team.py").read_text()
+    asking = f"from {VARIABLE} import Variable\n        Variable.get('team_bucket')\n        name = "
+    home.module("team", source.replace("name = ", asking, 1))
+    done = home.verify(settings=settings)
+    assert (done.code, set(done.only("unknown"))) == (0, {"cleanup"}), done.failed
+    assert "as a task" in done.only("unknown")["cleanup"]
+    assert home.verify("-q", settings={**settings, "AIRFLOW_VAR_TEAM_BUCKET": "b"}).code == 0
+
+
+NOISE = """
+import atexit, os, subprocess, threading, time
+os.write(1, b"to the descriptor")
+subprocess.run(["echo", "by a program"])
+threading.Thread(target=time.sleep, args=(600,)).start()
+atexit.register(time.sleep, 600)
+"""
+
+
+@pytest.mark.one_airflow
+def test_a_class_that_is_loud_or_never_ends_disturbs_nothing(tmp_path: Path):
+    home, settings, _ = team(tmp_path, DELETED)
+    home.module("team", NOISE + (home.folder / "plugins" / "team.py").read_text().replace('"""', "#", 2))
+    done = home.verify("-q", settings=settings)
+    assert (done.code, done.out, done.err) == (0, "", "")
+    assert json.loads(home.verify("--fingerprint", settings=settings).out)["class"]["name"] == "team.FileXComBackend"

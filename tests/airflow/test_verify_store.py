@@ -218,6 +218,23 @@ def test_each_verb_is_tried_apart(bucket, proxy, tmp_path, rules, failed, skippe
 
 
 @pytest.mark.one_airflow
+@pytest.mark.one_airflow
+@pytest.mark.parametrize(
+    ("status", "code"), [(403, "InvalidAccessKeyId"), (400, "ExpiredToken"), (403, "AccessDenied")]
+)
+def test_read_only_does_not_take_wrong_credentials_for_narrow_ones(bucket, proxy, tmp_path: Path, status, code):
+    proxy.rules = [Rule(Answer(status, code))]
+    settings = {"AIRFLOW_CONN_STORE": connection(bucket, proxy.endpoint)}
+    done = home_on(bucket, tmp_path).verify("--read-only", settings=settings)
+    if code == "AccessDenied":  # of everything: perhaps nothing is there, and nobody may list it
+        assert (done.code, done.statuses["list"], done.statuses["head"]) == (0, "warn", "unknown")
+    else:
+        assert done.code == 1 and code in done.failed["list"]
+    proxy.rules = [Rule(DENIED, "GET", query="list-type")]
+    done = home_on(bucket, tmp_path).verify("--read-only", settings=settings)
+    assert (done.code, done.statuses["head"]) == (0, "ok"), "the store says that there is no such object"
+
+
 def test_a_store_that_is_not_there_is_told_soon(bucket: s3.Bucket, tmp_path: Path):
     settings = {"AIRFLOW_CONN_STORE": connection(bucket, "http://127.0.0.1:9")}
     done = home_on(bucket, tmp_path).verify(settings=settings)

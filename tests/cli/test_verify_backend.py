@@ -21,6 +21,7 @@ from tests.cli.conftest import XCOMCTL, Run
         (("--compare", "--fingerprint", "a.json", "b.json"), "two things to do", "one of them"),
         (("--fingerprint", "--wait", "5s"), "--wait goes with the checks", "leave it out"),
         (("--wait", "soon"), "--wait 'soon' is not an age", "write 7d"),
+        (("--rules", "/nowhere.toml"), "--rule which one", "say --rule NAME too"),
         (("--rule", "nope"), "there is no rule 'nope'", "gcs-variable"),
         (("--rule", "s3=bucket"), "'bucket' is no URL", "s3://connection@bucket"),
         (("--rule", "s3", "--rules", "/nowhere.toml"), "cannot read the rules in /nowhere.toml", "--rules"),

@@ -126,6 +126,12 @@ class TestSources:
             ("AIRFLOW__CORE__XCOM_OBJECTSTORAGE_PATH", sources.BASE_PATH),
             ("xcom_objectstorage_threshold", sources.THRESHOLD),
             ("AIRFLOW__COMMON_IO__XCOM_OBJECTSTORAGE_TRESHOLD", sources.THRESHOLD),
+            ("AIRFLOW__COMMON_IO__XCOM_OBJECTSTORAGE_COMPRESSION_CMD", sources.COMPRESSION),
+            ("AIRFLOW__COMMON_IO__XCOM_OBJECTSTORAGE_PATH__SECRET", sources.BASE_PATH),
+            ("AIRFLOW__COMMON_IO__XCOM_OBJECTSTORAGE_COMPRESSION_CODEC", sources.COMPRESSION),
+            ("AIRFLOW__COMMON_IO__OBJECTSTORAGE_PATH", sources.BASE_PATH),
+            ("AIRFLOW__PROVIDERS_COMMON_IO__XCOM_OBJECTSTORAGE_PATH", sources.BASE_PATH),
+            ("AIRFLOW__CORE__XCOMBACKEND", sources.BACKEND),
             ("AIRFLOW__COMMON_IO__XCOM_OBJECTSTORAGE_PATHS", sources.BASE_PATH),
             ("AIRFLOW__COMMON_IO__XCOM_OBJECTSTORAGE_COMPRESION", sources.COMPRESSION),
             ("AIRFLOW__COMMONIO__XCOM_OBJECT_STORAGE_COMPRESSION", sources.COMPRESSION),
@@ -138,7 +144,13 @@ class TestSources:
     def test_what_is_none(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
         for option in sources.OPTIONS:
             monkeypatch.setenv(sources.variable_of(option), "x")
-        for name in ("XCOM_BACKEND_BUCKET_NAME", "MY_XCOM_OBJECTSTORAGE_PATH", "XCOMCTL_BASE_PATH", "XCOM_BUCKET"):
+        for name in (
+            "XCOM_BACKEND_BUCKET_NAME",
+            "MY_XCOM_OBJECTSTORAGE_PATH",
+            "XCOMCTL_BASE_PATH",
+            "XCOM_BUCKET",
+            "OBJECTSTORAGE_PATH",
+        ):
             monkeypatch.setenv(name, "x")
         (tmp_path / "airflow.cfg").write_text("[core]\nxcom_backend = a.B\n[common.io]\nxcom_objectstorage_path = x\n")
         assert sources.near_misses() == []

@@ -142,6 +142,12 @@ def faults() -> Iterator[str]:
             yield error.message
 
 
+def connections() -> set[str]:
+    """The Airflow connections that `read_paths` and `rules` name. Raises `UsageError` where one of these is wrong."""
+    addresses = (*read_paths(), *(root for _, root in rules() if root is not None))
+    return {each.conn_id for each in addresses if each.conn_id is not None}
+
+
 def _rules_with_their_roots() -> None:
     for rule, root in rules():
         if root is None and (rule.bucket or ("",))[0] != "variable":

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Optional
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, Optional
 
 import typer
 
@@ -109,10 +109,11 @@ def verify_backend(
     _require_sense(trial, comparing, files or ())
     until = trial.waits_until
     hush(said)
+    os.environ.setdefault("PGCONNECT_TIMEOUT", "10")  # whoever connects: libpq waits in C, where no alarm is heard
     try:
         with signals.heeded():
             if comparing.fingerprint:
-                return _print_fingerprint(display)
+                return _leave(_print_fingerprint(display))
             if comparing.compare:
                 checks = _compared(files or ())
             else:
@@ -127,7 +128,15 @@ def verify_backend(
     except (XcomctlError, OSError) as error:
         said.error(error)
         return ExitCode.NO
-    return ExitCode.NO if _failed(checks) else ExitCode.OK
+    code = ExitCode.NO if _failed(checks) else ExitCode.OK
+    return code if comparing.compare else _leave(code)
+
+
+def _leave(code: ExitCode) -> NoReturn:
+    """End at once, as a task's process does: a class may have left threads, or handlers, that would never end."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def _require_sense(trial: Trial, comparing: Comparing, files: Sequence[Path]) -> None:
@@ -139,6 +148,8 @@ def _require_sense(trial: Trial, comparing: Comparing, files: Sequence[Path]) ->
         raise UsageError("--fingerprint and --compare are two things to do", hint="say one of them")
     if trial.wait is not None and (comparing.compare or comparing.fingerprint):
         raise UsageError("--wait goes with the checks of this container", hint="leave it out")
+    if trial.rules is not None and trial.rule is None:
+        raise UsageError("--rules says where rules are, and --rule which one", hint="say --rule NAME too")
     if trial.wait is not None:
         duration(trial.wait, "--wait")
 

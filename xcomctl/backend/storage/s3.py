@@ -365,7 +365,7 @@ class S3Store:
         try:
             answer = self._call("delete", listed.name, "delete_object", Key=listed.name, **condition)
         except (StorageError, FileNotFoundError) as error:
-            response = _response(error.__cause__)
+            response = response_of(error.__cause__)
             if _code(error.__cause__) in CHANGED | GONE:
                 return self._refused(listed, response["Error"], response)
             return Deletion(listed, error=str(error), unknown=not isinstance(error.__cause__, PermissionError))
@@ -453,7 +453,7 @@ class S3Store:
         return f"cannot {verb} s3://{self._bucket}/{name}: {reason}"
 
 
-def _response(error: BaseException | None) -> Answer:
+def response_of(error: BaseException | None) -> Answer:
     """What the server said: s3fs puts botocore's error behind a translation of it."""
     if not hasattr(error, "response"):
         error = getattr(error, "__cause__", None)
@@ -462,7 +462,7 @@ def _response(error: BaseException | None) -> Answer:
 
 def _code(error: BaseException | None) -> str:
     """What the server called its refusal."""
-    return str(_response(error).get("Error", {}).get("Code", ""))
+    return str(response_of(error).get("Error", {}).get("Code", ""))
 
 
 def _same_bytes(one: Answer, other: Answer) -> bool:

@@ -40,6 +40,7 @@ class Sent:
     row: Any
     key: str
     run_id: str
+    map_index: int
     reference: str | None
     address: Address | None
 
@@ -48,10 +49,10 @@ class Sent:
         """Whether the row holds a reference."""
         return self.reference is not None
 
-    def as_result(self) -> SimpleNamespace:
-        """The row as Airflow hands it to the class."""
-        names = {"dag_id": OWN_FOLDER, "run_id": self.run_id, "task_id": TASK_ID, "map_index": -1}
-        return SimpleNamespace(value=self.row, key=self.key, **names)
+    @property
+    def names(self) -> dict[str, Any]:
+        """What Airflow knows the row by, besides its key."""
+        return {"dag_id": OWN_FOLDER, "run_id": self.run_id, "task_id": TASK_ID, "map_index": self.map_index}
 
 
 def run_ids_of(container: Container) -> list[str]:
@@ -85,17 +86,23 @@ def _in_folder(container: Container, run_id: str) -> str:
 
 @contextmanager
 def pushed(
-    container: Container, value: Any, *, key: str = "return_value", run_id: str | None = None, purged: bool = True
+    container: Container,
+    value: Any,
+    *,
+    key: str = "return_value",
+    run_id: str | None = None,
+    map_index: int = -1,
+    purged: bool = True,
 ) -> Iterator[Sent]:
     """Let the class store a value, as the Airflow of this version would; note the object that it makes, or purge it."""
     run_id = run_id or _in_folder(container, RUN_ID)
     if container.trials is not None:
         container.trials.may_be_there = True
-    row = _stored(container, value, key, run_id)
+    row = _stored(container, value, key, run_id, map_index)
     text = _decoded(container, row)
     reference = text if isinstance(text, str) and not (isinstance(value, str) and text == value) else None
     address = _located(container, reference, run_id, key) if reference is not None else None
-    sent = Sent(value, row, key, run_id, reference, address)
+    sent = Sent(value, row, key, run_id, map_index, reference, address)
     try:
         yield sent
     finally:
@@ -138,14 +145,14 @@ def _purge_for_good(container: Container, sent: Sent) -> None:
     container.left_behind.remove(reference)
 
 
-def _stored(container: Container, value: Any, key: str, run_id: str) -> Any:
+def _stored(container: Container, value: Any, key: str, run_id: str, map_index: int) -> Any:
     backend = container.backend
     if container.version >= (3, 4) and prefers(backend, "store_value", "serialize_value"):
         from airflow.sdk.bases.xcom import XComCoordinate
 
         stored = backend.store_value(XComCoordinate(OWN_FOLDER, run_id, TASK_ID, uuid4()), key, value)
     else:
-        names = {"key": key, "task_id": TASK_ID, "dag_id": OWN_FOLDER, "run_id": run_id, "map_index": -1}
+        names = {"key": key, "task_id": TASK_ID, "dag_id": OWN_FOLDER, "run_id": run_id, "map_index": map_index}
         stored = backend.serialize_value(value=value, **names)
     # Airflow 3 sends it to the API server, which keeps JSON.
     return stored if container.version < (3,) else json.loads(json.dumps(stored))
@@ -156,13 +163,33 @@ def pulled(container: Container, sent: Sent) -> Any:
     backend = container.backend
     if container.version >= (3, 4) and prefers(backend, "load_value", "deserialize_value"):
         return backend.load_value(sent.row)
-    return backend.deserialize_value(sent.as_result())
+    return backend.deserialize_value(_result(container, sent))
+
+
+def pulled_with_others(container: Container, sent: Sent) -> Any:
+    """What a task would get that pulls it among those of mapped tasks: then Airflow hands over the value alone."""
+    return container.backend.deserialize_value(SimpleNamespace(value=sent.row))
+
+
+def _result(container: Container, sent: Sent) -> Any:
+    """The row as Airflow hands it to the class for a pull.
+
+    On 3.x that is an XComResult, of key and value; xcomctl's class is told the other names in its own way. On 2.x it is
+    the columns that TaskInstance.xcom_pull selects.
+    """
+    if container.version < (3,) or container.uses_object_storage:
+        names = sent.names if container.version < (3,) else {**sent.names, "key": sent.key}
+        return SimpleNamespace(value=sent.row, **names)
+    from airflow.sdk.execution_time.comms import XComResult
+
+    return XComResult(key=sent.key, value=sent.row)
 
 
 def purge(container: Container, sent: Sent) -> None:
     """As Airflow does, which on 2.x has decoded the row before (BaseXCom.init_on_load)."""
-    result = sent.as_result()
-    result.value = _decoded(container, sent.row)
+    result = _result(container, sent)
+    if container.version < (3,):
+        result = SimpleNamespace(key=sent.key, value=_decoded(container, sent.row), **sent.names)
     container.backend.purge(*((result, None) if container.version < (3,) else (result,)))
 
 

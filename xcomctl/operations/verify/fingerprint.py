@@ -23,7 +23,7 @@ from xcomctl.operations.verify import inside, sources, versions
 from xcomctl.operations.verify.backend_class import why_unresolved
 from xcomctl.operations.verify.container import Container, name_of
 from xcomctl.operations.verify.environment import environment
-from xcomctl.operations.verify.runner import Overdue, deadline
+from xcomctl.operations.verify.runner import Overdue, closed_to_children, deadline
 from xcomctl.operations.verify.sources import Name
 from xcomctl.operations.verify.terms import CHECK_SECONDS, IMPORT_SECONDS
 
@@ -40,7 +40,7 @@ Told = dict[str, Any]
 def fingerprint() -> Told:
     """The fingerprint of this container, to be written as JSON."""
     container = Container()
-    with compat.unheard():
+    with compat.unheard(), closed_to_children():
         airflow = _airflow()
         starts = airflow["error"] is None
         pickling = (PICKLING,) if _is_2() else ()

@@ -29,7 +29,9 @@ SOURCES = {
 
 DATABASE_BACKEND = "MetastoreBackend"
 
+ACCESS_KEY = 16
 LOGIN_IS_A_NAME = ("wasb", "adls", "azure_data_lake", "azure")
+"""The types of Azure's connections, whose login is the name of an account or of a client."""
 
 ENDPOINTS = ("endpoint_url", "host", "account_url", "account_host")
 
@@ -84,12 +86,17 @@ def connection(conn_id: str) -> Lookup:
     return Lookup(None, f"{places}{absent}", database, error)
 
 
+def has_database() -> bool:
+    """Whether the metadata database can be asked from here."""
+    return _database()[0] is Database.PRESENT
+
+
 def secrets_of(connection: Any) -> Iterator[str]:
     """What of a connection must never be said: all that may be a secret.
 
-    The login of Azure is the name of an account, or of a client.
+    A login is a secret where it is as long as an access key; else it is a name, which buckets and hosts may have too.
     """
-    if connection.login and connection.conn_type not in LOGIN_IS_A_NAME:
+    if connection.login and len(connection.login) >= ACCESS_KEY and connection.conn_type not in LOGIN_IS_A_NAME:
         yield str(connection.login)
     if connection.password:
         yield str(connection.password)

@@ -47,6 +47,8 @@ def backend_option(container: Container) -> Answer:
     if not value or value in DEFAULT_CLASSES:
         hint = f"set {sources.variable_of(sources.BACKEND)}=xcomctl.backend.XComBackend"
         return fail("[core] xcom_backend is not set: every value stays in the database", hint)
+    if (padded := _padded(sources.BACKEND)) is not None:
+        return padded
     if value != value.strip("\"' "):
         right = value.strip("\"' ")
         return fail(
@@ -71,12 +73,21 @@ def own_options(container: Container) -> Answer:
     wrong = list(options.faults())
     if wrong:
         return fail("; ".join(wrong), "docs/backend.md says what each may be; `airflow config list` shows them")
+    unseen = [conn_id for conn_id in sorted(options.connections()) if _is_undefined(conn_id, container)]
+    if unseen:
+        return fail(f"there is no Airflow connection {', '.join(unseen)}, which read_paths or rules name", "define it")
     strange = sorted(sources.names_in(SECTION) - set(OPTIONS))
     if strange:
         near = difflib.get_close_matches(strange[0], OPTIONS, n=1)
         hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(OPTIONS)}"
         return warn(f"nobody reads [{SECTION}] {', '.join(strange)}", hint)
     return ok("all can be read")
+
+
+def _is_undefined(conn_id: str, container: Container) -> bool:
+    """Whether there is no such connection, as far as this process may know."""
+    found = inside.connection(conn_id)
+    return found.connection is None and (found.database is inside.Database.PRESENT or container.version < (3,))
 
 
 def threshold(container: Container) -> Answer:
@@ -111,6 +122,8 @@ def compression(container: Container) -> Answer:
     said = _said(sources.COMPRESSION, text)
     if container.is_ours:
         return _ours(said, text)
+    if (padded := _padded(sources.COMPRESSION)) is not None:
+        return padded
     if text == "snappy":
         return fail(
             f"{said}: fsspec gives snappy no ending, so this class never writes an object (apache/airflow#54182)",
@@ -148,11 +161,8 @@ def base_path(container: Container) -> Answer:
             f"set {sources.variable_of(sources.BASE_PATH)}=s3://connection@bucket/xcom",
         )
     said = _said(sources.BASE_PATH, container.masked(text))
-    raw = sources.written(sources.BASE_PATH) or text
-    if raw != raw.strip() and not container.is_ours:
-        return fail(
-            f"{said}: it has a space at its end, which Airflow takes for a part of the path", "remove the space"
-        )
+    if not container.is_ours and (padded := _padded(sources.BASE_PATH)) is not None:
+        return padded
     scheme = scheme_of(text)
     if scheme and scheme not in CANONICAL_SCHEMES and inside.opens(scheme):
         return unknown(
@@ -211,6 +221,15 @@ def wrong_with(text: str) -> tuple[str, str] | None:
     if ".." in path.split("/") or OWN_FOLDER in path.split("/"):
         return f"a base path has no segment .. or {OWN_FOLDER}", "write the folder's own name"
     return None
+
+
+def _padded(option: Name) -> Answer | None:
+    """A variable with a space or a line's end around its value, as in many a Kubernetes Secret: Airflow keeps it."""
+    raw = sources.written(option) or ""
+    if raw == raw.strip():
+        return None
+    what = "a newline" if "\n" in raw else "a space"
+    return fail(f"{_said(option, raw.strip())}: it has {what} at its end, which Airflow keeps", f"remove {what}")
 
 
 def _not_read(container: Container) -> Answer:

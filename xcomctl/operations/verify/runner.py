@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 import time
@@ -63,12 +64,30 @@ def _silence(probe: Probe[Subject], silent: Mapping[str, str]) -> Answer | None:
 
 def _asked(probe: Probe[Subject], subject: Subject) -> Answer:
     try:
-        with compat.unheard(), deadline(probe.seconds):
+        with compat.unheard(), closed_to_children(), deadline(probe.seconds):
             return probe.ask(subject)
     except XcomctlError as error:
         return fail(_line(error.message), error.hint)
     except (Exception, SystemExit) as error:
         return fail(_line(compat.told(error)))
+
+
+@contextmanager
+def closed_to_children() -> Iterator[None]:
+    """Keep stdout to data: programs that a class starts, and libraries in C, write past Python, to the descriptor."""
+    try:
+        kept = os.dup(1)
+    except OSError:  # it is closed already
+        yield
+        return
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def _line(text: str) -> str:

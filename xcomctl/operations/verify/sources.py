@@ -29,10 +29,27 @@ _OWN_VARIABLES = ("AIRFLOW_", "AWS_", "AZURE_", "GOOGLE_")
 _SECRET = re.compile(
     r"(?:fernet_key|secret_key|jwt_secret|password|token|secret_access_key|client_secret|api_key)$", re.IGNORECASE
 )
-_OBJECT_STORAGE = re.compile(r"xcom_?object_?stor(?:e|age)_?([a-z]+)")
+_OBJECT_STORAGE = re.compile(r"(?:xcom_?)?object_?stor(?:e|age)_?([a-z_]+?)(?:_cmd|_secret)?")
 _LAST_WORDS = ("path", "threshold", "compression")
-_PREFIXES = ("", "airflow_", "airflow_core_", "airflow_xcom_", "airflow_common_io_", "airflow_commonio_", "common_io_")
-_BACKENDS = {"xcom_backend", "airflow_xcom_backend", "airflow_core_xcom_backend", "airflow_xcom_xcom_backend"}
+_PREFIXES = (
+    "",
+    "airflow_",
+    "airflow_core_",
+    "airflow_xcom_",
+    "airflow_common_io_",
+    "airflow_commonio_",
+    "airflow_providers_common_io_",
+    "common_io_",
+)
+_BACKENDS = {
+    "xcom_backend",
+    "airflow_xcom_backend",
+    "airflow_core_xcom_backend",
+    "airflow_core_xcom_backend_cmd",
+    "airflow_core_xcom_backend_secret",
+    "airflow_core_xcombackend",
+    "airflow_xcom_xcom_backend",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +86,8 @@ def names_in(section: str) -> set[str]:
     prefix = f"AIRFLOW__{section.upper()}__"
     file = _read(configuration_file())
     variables = {name.removeprefix(prefix).lower() for name in os.environ if name.startswith(prefix)}
+    nearly = re.compile(f"AIRFLOW_+{section.upper()}_+")
+    variables |= {name for name in os.environ if nearly.match(name) and not name.startswith(prefix)}
     return variables | set(file[section] if file.has_section(section) else ())
 
 
@@ -121,8 +140,9 @@ def _meant(name: str) -> Name | None:
     """The option that a name in small letters, parted by single underscores, seems to mean."""
     if name in _BACKENDS:
         return BACKEND
-    found = _OBJECT_STORAGE.search(name)
-    if found is None or found.end() != len(name) or name[: found.start()] not in _PREFIXES:
+    prefix = next((p for p in sorted(_PREFIXES, key=len, reverse=True) if name.startswith(p)), "")
+    found = _OBJECT_STORAGE.fullmatch(name[len(prefix) :])
+    if found is None or not (prefix or name.startswith("xcom")):
         return None
     near = difflib.get_close_matches(found[1], _LAST_WORDS, n=1, cutoff=0.7)
     return ("common.io", f"xcom_objectstorage_{near[0]}") if near else None

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from xcomctl import compat
+from xcomctl.backend.storage.s3 import response_of
 from xcomctl.errors import NoFolderError, StorageError
 from xcomctl.operations.verify import inside
 from xcomctl.operations.verify.container import Container
@@ -39,6 +40,10 @@ AMBIENT = {
 }
 
 STORE = "the store"
+FORBIDDEN = ("AccessDenied", "AllAccessDisabled", "403", "Forbidden")
+"""What S3 calls that; GCS names the permission that is missing: storage.objects.list."""
+
+SURELY_UNWRITTEN = (PermissionError, FileNotFoundError, FileExistsError, NotADirectoryError)
 READ_ONLY = "not tried with --read-only"
 
 
@@ -90,9 +95,11 @@ def connection(container: Container) -> Answer:
         return fail(f"there is no Airflow connection {conn_id}, {found.source}", f"define it: {define}")
     if container.version < (3,):
         return fail(f"there is no Airflow connection {conn_id}, {found.source}", f"start the database, or {define}")
+    absent = found.database is inside.Database.ABSENT
+    asked = ", as on a worker of Airflow 3, which asks the API server for it" if absent else ""
     return unknown(
-        f"the connection {conn_id} is {found.source}, as on a worker of Airflow 3, which asks the API server for it",
-        "run xcomctl verify-backend as a task, or where the database is",
+        f"the connection {conn_id} is {found.source}{asked}",
+        f"{'' if absent else 'start the database, or '}run xcomctl verify-backend as a task, or where the database is",
     )
 
 
@@ -164,7 +171,12 @@ def put(container: Container) -> Answer:
         return skipped(READ_ONLY)
     trials = _trials(container)
     name = trials.name(LEAF)
-    trials.store.write(name, PROBE)
+    try:
+        trials.store.write(name, PROBE)
+    except StorageError as error:
+        if isinstance(error.__cause__, SURELY_UNWRITTEN):
+            trials.forget(name)
+        raise
     container.has_probe = True
     return ok(f"wrote {len(PROBE)} bytes")
 
@@ -175,7 +187,7 @@ def head(container: Container) -> Answer:
     if container.read_only:
         name = _any_object(container)
         if name is None:
-            return skipped("there is nothing below the base path to look up, or nobody may list it")
+            return _head_of_nothing(trials)
         return ok("looked up an object") if trials.store.stat(name) else warn("the object that was listed is gone")
     found = trials.store.stat(trials.name(LEAF))
     if found is None:
@@ -183,6 +195,23 @@ def head(container: Container) -> Answer:
     if found.size_bytes != len(PROBE):
         return fail(f"the probe has {found.size_bytes} bytes instead of {len(PROBE)}", "does a proxy change bodies?")
     return ok("looked up the probe")
+
+
+def _head_of_nothing(trials: Trials) -> Answer:
+    """Where there is no object to look up: the store's no is an answer too, and one that credentials are needed for."""
+    try:
+        found = trials.store.stat(f"{trials.prefix}nothing")
+    except StorageError as error:
+        if not is_forbidden(error):
+            raise
+        return unknown(f"nothing here may be looked at without writing: {error.message}", "leave --read-only out")
+    return ok("the store says that there is no such object") if found is None else ok("looked up an object")
+
+
+def is_forbidden(error: StorageError) -> bool:
+    """Whether a bucket refuses the deed, and not the credentials: keys that are wrong or expired have other codes."""
+    code = response_of(error.__cause__).get("Error", {}).get("Code")
+    return code in FORBIDDEN if code else "storage.objects." in error.message
 
 
 def get(container: Container) -> Answer:
@@ -209,7 +238,7 @@ def listing(container: Container) -> Answer:
     except NoFolderError:
         return skipped(f"{trials.root.url} is not there yet")
     except StorageError as error:
-        if not isinstance(error.__cause__, PermissionError):
+        if not is_forbidden(error):
             raise
         container.may_list = False
         return warn(error.message, "Airflow needs no list; xcomctl gc and fsck do")
@@ -241,7 +270,7 @@ def _any_object(container: Container) -> str | None:
     except NoFolderError:
         return None
     except StorageError as error:
-        if isinstance(error.__cause__, PermissionError):
+        if is_forbidden(error):
             return None
         raise
     return found.name if found else None

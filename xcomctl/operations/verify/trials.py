@@ -95,6 +95,11 @@ class Trials:
         self.may_be_there = True
         return name
 
+    def forget(self, name: str) -> None:
+        """This one was not written after all."""
+        self._written.discard(name)
+        self.may_be_there = bool(self._written)
+
     def url(self, name: str) -> str:
         """An object's URL, for a message."""
         return Location(self.root.scheme, self.root.bucket, name).url

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
+from functools import wraps
 from importlib.util import find_spec
 from typing import Any
 
@@ -25,6 +28,7 @@ SMALL: tuple[Any, ...] = ({"n": 1}, None, "12")
 """What stays in the row below a threshold, and must come back as it is: a number in a string, nothing, a structure."""
 
 OURS = "xcomctl.backend.XComBackend"
+UNSEEN = re.compile(r"(Variable|conn_id|Connection|connection) .*(does not exist|isn't defined|not found)|_NOT_FOUND")
 NEVER_OUT = "this class was not seen to write an object"
 MAY_LIST = "without s3:ListBucket a store does not say that something is not there"
 
@@ -35,6 +39,25 @@ CONTROL_BYTES = 4096
 LARGEST_EDGE = 16_000_000
 
 
+def _seen_by_tasks_only(ask: Callable[[Container], Answer]) -> Callable[[Container], Answer]:
+    """Where a class asks for a Variable or a connection that only the API server knows, nothing can be told here."""
+
+    @wraps(ask)
+    def asked(container: Container) -> Answer:
+        try:
+            return ask(container)
+        except Exception as error:  # of the class
+            if container.version < (3,) or not UNSEEN.search(str(error)) or inside.has_database():
+                raise
+            return unknown(
+                f"the class asks for what only the API server knows: {compat.told(error)}",
+                "run xcomctl verify-backend as a task, or where the database is",
+            )
+
+    return asked
+
+
+@_seen_by_tasks_only
 def cleanup(container: Container) -> Answer:
     """Whether what the class writes for a trial can be found and deleted again."""
     if container.read_only:
@@ -62,6 +85,7 @@ def _by_rule(container: Container, rule: Rule) -> Answer:
     return ok(f"by the rule {rule.name}, objects are at {root.text}")
 
 
+@_seen_by_tasks_only
 def round_trip(container: Container) -> Answer:
     """A value with everything awkward in it, under run ids with everything awkward in them."""
     value = {**VALUE, "padding": "x" * (container.threshold if 0 < container.threshold <= LARGEST_EDGE else 0)}
@@ -76,12 +100,38 @@ def round_trip(container: Container) -> Answer:
                 return warn(f"{told}: Airflow's own class decodes small strings twice on Airflow 2", f"use {OURS}")
             return fail(f"{told}, in the run {run_id}")
     told = f"the values came back from {' and '.join(sorted(where))}, in {len(run_ids)} run{'s'[: len(run_ids) - 1]}"
+    if not container.uses_object_storage and (mixed_up := _mixed_up(container)) is not None:
+        return mixed_up
     if container.threshold > LARGEST_EDGE:
         return warn(
             f"{told}: an object is first made of {container.threshold} bytes, which is too large to try",
             "with a threshold of some megabytes the database stays small, and this can be tried",
         )
     return ok(told)
+
+
+def _mixed_up(container: Container) -> Answer | None:
+    """What a class of one's own may get wrong as soon as there is more than one XCom, or more than one who pulls."""
+    with (
+        driving.pushed(container, {**VALUE, "n": 1}, key="one") as one,
+        driving.pushed(container, {**VALUE, "n": 2}, key="two") as two,
+        driving.pushed(container, {**VALUE, "n": 3}, key="two", map_index=1) as mapped,
+    ):
+        for sent in (one, two, mapped, one):
+            back = driving.pulled(container, sent)
+            if back != sent.value:
+                what = f"the key {sent.key} at map index {sent.map_index}"
+                return fail(
+                    f"a task would get {_short(back)} for {what}: XComs of one task overwrite each other, or can"
+                    " be read but once",
+                    "give each object a name of its own, such as a uuid",
+                )
+        try:
+            driving.pulled_with_others(container, mapped)
+        except Exception as error:  # whatever the class raises
+            why = f"a pull from mapped tasks, where Airflow hands over the value alone, fails: {compat.told(error)}"
+            return warn(why, "ask the result for its value only")
+    return None
 
 
 def dataframe(container: Container) -> Answer:
