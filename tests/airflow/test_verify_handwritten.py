@@ -302,8 +302,8 @@ def test_xcoms_that_overwrite_each_other_are_a_failure(tmp_path: Path, name: str
 
 
 def test_a_class_is_given_only_what_airflow_gives_it(tmp_path: Path):
-    """On 3.x key and value, on 2.x the columns that a pull selects; and the value alone where mapped tasks are pulled."""
-    home, settings, folder = team(tmp_path, DELETED)
+    """On 3.x key and value, on 2.x the columns that a pull selects; and the value alone for mapped tasks."""
+    home, settings, _ = team(tmp_path, DELETED)
     source = (home.folder / "plugins" / "team.py").read_text()
     assert home.verify("-q", settings=settings).code == 0
     asked = "key" if IS_2 else "task_id"
