@@ -32,6 +32,7 @@ OF_THE_BACKEND = tuple(
         "verify_store",
         "verify_classes",
         "verify_handwritten",
+        "leaving",
     )
 )
 IN_PARALLEL = ("-n", "2", "--dist", "loadgroup")
