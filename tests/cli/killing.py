@@ -20,6 +20,9 @@ from tests.operations.wire import Trial
 GC = ("gc", "--yes", "--older-than", "0s", "--confirm-after", "0s", "--unsafe-windows", "--max-delete", "100%")
 """Two of these in a row delete, once the objects are a second old."""
 
+A_SECOND = 1.1
+"""What a bucket's clock, which tells whole ones, may be behind its objects."""
+
 SELF_HARM = Path(__file__).parent / "self_harm"
 """What makes batches of two, and what HARM_ variables ask for."""
 
@@ -95,6 +98,7 @@ def asking(
 ) -> Iterator[Victim]:
     """A process of which this request waits: the store has `done` it already, or has not been asked yet."""
     assert trial.proxy is not None
+    time.sleep(A_SECOND)
     hold = HoldAfter() if done else Hold()
     trial.proxy.rules = [befalls(hold)]
     with running(trial, environment, words, hold) as victim:
