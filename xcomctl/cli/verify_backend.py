@@ -114,13 +114,7 @@ def verify_backend(
         with signals.heeded():
             if comparing.fingerprint:
                 return _leave(_print_fingerprint(display))
-            if comparing.compare:
-                checks = _compared(files or ())
-            else:
-                container = _container(trial, display)
-                checks = _verified(container, said)
-                if until is not None and (waits_for := _unsettled(checks, container)):
-                    _try_again(until, waits_for, said)
+            checks = _compared(files or ()) if comparing.compare else _settled(_container(trial, display), until, said)
         with _writing():
             _tell(checks, display, said)
     except (UsageError, BrokenPipeError):
@@ -152,6 +146,14 @@ def _require_sense(trial: Trial, comparing: Comparing, files: Sequence[Path]) ->
         raise UsageError("--rules says where rules are, and --rule which one", hint="say --rule NAME too")
     if trial.wait is not None:
         duration(trial.wait, "--wait")
+
+
+def _settled(container: Container, until: float | None, said: Report) -> list[Check]:
+    """The checks of this container, tried again while there is time and one may yet end otherwise."""
+    checks = _verified(container, said)
+    if until is not None and (waits_for := _unsettled(checks, container)):
+        _try_again(until, waits_for, said)
+    return checks
 
 
 def _verified(container: Container, said: Report) -> list[Check]:
