@@ -95,7 +95,7 @@ def silent() -> Iterator[int]:
 
 @pytest.mark.parametrize("module", ["database", "class"])
 def test_a_fingerprint_does_not_wait_for_who_never_answers(tmp_path: Path, module: str):
-    """On Airflow 3 the class is imported as Airflow starts."""
+    """On Airflow 3.0 to 3.3 the class is imported as Airflow starts, else where it is asked for."""
     home = Home.at(tmp_path / "home", "hangs.Backend" if module == "class" else OURS, path="s3://store@bucket/xcom")
     home.module("hangs", "import time\ntime.sleep(600)\n")
     code = (
@@ -109,9 +109,9 @@ def test_a_fingerprint_does_not_wait_for_who_never_answers(tmp_path: Path, modul
         words, environment = [sys.executable, "-c", code], home.environment(settings)
         done = subprocess.run(words, env=environment, capture_output=True, timeout=120, check=True)
     taken = json.loads(done.stdout)
-    part = "connection" if module == "database" else "class" if IS_2 else "airflow"
+    parts = ("connection",) if module == "database" else ("airflow", "class")
     expected = "the metadata database does not answer" if module == "database" else "no answer within 15 s"
-    assert expected in taken[part]["error"]
+    assert any(expected in (taken[part]["error"] or "") for part in parts)
     assert done.stderr == b"" and b"hunter2" not in done.stdout
 
 
