@@ -74,6 +74,10 @@ class NoFolderError(StorageError):
     """A folder of local files is not there. Buckets have no folders, so there an empty listing says the same."""
 
 
+class ForbiddenError(StorageError):
+    """The store knows the credentials, and these may not do this here. Wrong or expired ones are a `StorageError`."""
+
+
 class BrokenStateError(StorageError):
     """One of gc's own objects is not what a run wrote."""
 

@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 
 from tests.airflow.conftest import NAMES, rows_of, xcomctl
-from tests.airflow.test_verify_handwritten import TUTORIAL, surroundings
+from tests.airflow.test_verify_handwritten import COMPOSER, TUTORIAL, surroundings
 from tests.airflow.verifying import OURS, STOCK
-from tests.lab import s3
+from tests.lab import gcs, s3
 from xcomctl.demo.sandbox import Sandbox
 
 pytestmark = pytest.mark.xdist_group("migrated")
@@ -45,6 +45,8 @@ def leaving():
 leaving()
 """
 DATE = "2026-03-01"
+PUSHED = {"number": {"n": 1, "text": "grüße"}, "number__1": {"n": 2, "text": "grüße"}, "total": [3, "12"]}
+"""By the tasks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,31 +83,32 @@ class Team:
 @pytest.fixture
 def team(migrated: Sandbox, ministack: s3.S3Server) -> Team:
     folder = migrated.folder / "team"
-    folder.mkdir()
-    (folder / "team.py").write_text(TUTORIAL.replace("    PURGE", ""))
+    folder.mkdir(exist_ok=True)
+    for module, source in (("tutorial", TUTORIAL.replace("    PURGE", "")), ("composer", COMPOSER)):
+        (folder / f"{module}.py").write_text(source)
     migrated.dags.mkdir(exist_ok=True)
-    (migrated.dags / "leaving.py").write_text(DAG)
+    for dag_id in ("leaving", "leaving_gcs"):
+        (migrated.dags / f"{dag_id}.py").write_text(DAG.replace("leaving", dag_id))
     shutil.copy(Path(__file__).with_name("read_back.py"), migrated.dags)
     return Team(migrated, s3.bucket(ministack))
 
 
 def test_a_team_leaves_its_own_class(team: Team) -> None:
-    team.airflow("leaving", "team.S3XComBackend")
+    team.airflow("leaving", "tutorial.S3XComBackend")
     rows = [row for row in rows_of(team.sandbox) if row.dag_id == "leaving"]
     before = {row.names: json.loads(row.value) for row in rows}
     assert len(before) == 3 and all(value.startswith("xcom_s3://") for value in before.values())
     written = team.bucket.keys()
-    pushed = {"number": {"n": 1, "text": "grüße"}, "number__1": {"n": 2, "text": "grüße"}, "total": [3, "12"]}
 
     listed = xcomctl(team.sandbox, "ls", "--dag-id", "leaving", "-o", "json")
     assert listed.returncode == 0, listed.stderr
     told = {each["task_id"]: each for each in json.loads(listed.stdout)}
-    assert set(told) == set(pushed) and {each["state"] for each in told.values()} == {"inline"}
+    assert set(told) == set(PUSHED) and {each["state"] for each in told.values()} == {"inline"}
 
     in_use = surroundings(team.bucket)
     rule = {"AIRFLOW__XCOMCTL__RULES": f"s3=s3://{team.bucket.name}"}
     names = list(before)
-    assert team.read(names, OURS, **rule) == [pushed[each[2]] for each in names]
+    assert team.read(names, OURS, **rule) == [PUSHED[each[2]] for each in names]
 
     done = xcomctl(
         team.sandbox,
@@ -123,4 +126,21 @@ def test_a_team_leaves_its_own_class(team: Team) -> None:
     after = {row.names: row.object(team.sandbox) for row in rows_of(team.sandbox) if row.dag_id == "leaving"}
     assert after.keys() == before.keys() and all(file is not None and file.is_file() for file in after.values())
     assert team.bucket.keys() == written, "the team's own objects stay"
-    assert team.read(names, STOCK) == [pushed[each[2]] for each in names]
+    assert team.read(names, STOCK) == [PUSHED[each[2]] for each in names]
+
+
+def test_another_leaves_the_one_on_gcs_whose_bucket_is_in_a_variable(team: Team) -> None:
+    """Without Google's provider no class of Airflow's opens gs://, but the commands do."""
+    with gcs.GCSServer("team-xcoms") as server:
+        in_use = {"AIRFLOW_VAR_XCOM_BACKEND_DATA_GCS_NAME": "team-xcoms", "STORAGE_EMULATOR_HOST": server.endpoint}
+        team.airflow("leaving_gcs", "composer.GCSXComBackend", **in_use)
+        rows = [row for row in rows_of(team.sandbox) if row.dag_id == "leaving_gcs"]
+        assert len(rows) == 3 and all(json.loads(row.value).startswith("gcs://") for row in rows)
+        written = server.names("team-xcoms")
+        listed = xcomctl(team.sandbox, "ls", "--dag-id", "leaving_gcs", "-o", "json")
+        assert {each["task_id"] for each in json.loads(listed.stdout)} == {row.task_id for row in rows}
+        done = xcomctl(team.sandbox, "migrate", "--dag-id", "leaving_gcs", "--rule", "gcs-variable", "--yes", **in_use)
+        assert done.returncode == 0, done.stderr
+        assert server.names("team-xcoms") == written and len(written) == 3, "the team's own objects stay"
+    names = [row.names for row in rows]
+    assert team.read(names, STOCK) == [PUSHED[each[2]] for each in names]

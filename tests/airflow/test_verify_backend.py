@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import socket
+import sqlite3
 import time
 from importlib.metadata import version
 from pathlib import Path
@@ -22,6 +23,12 @@ IS_2 = AIRFLOW < (3,)
 READS_CONTROL_KEYS_RAW = (3, 0) <= AIRFLOW < (3, 4)
 
 FROM_BASE = "airflow.models.xcom" if IS_2 else "airflow.sdk.bases.xcom"
+CONNECTION = (
+    "id, conn_id, conn_type, description, host, schema, login, password, port, is_encrypted, is_extra_encrypted, extra,"
+    " team_name, team_id"
+)
+"""The columns of Airflow's table, of every version."""
+
 TRIED = ("round-trip", "dataframe", "threshold-edge", "control-keys", "purge", "lost-object")
 
 
@@ -156,7 +163,7 @@ def test_a_scheme_that_only_a_provider_knows_is_not_looked_into(tmp_path: Path):
     done = home.verify()
     assert (done.code, set(done.only("unknown"))) == (0, {"base-path"}), done.failed
     assert "opened by lab_provider.files" in done.checks["base-path"]["detail"]
-    assert {done.checks[name]["detail"] for name in TRIED} == {"needs delete"} or done.statuses["put"] == "skipped"
+    assert {done.statuses[name] for name in ("provider", "connection", "put", "cleanup", *TRIED)} == {"skipped"}
 
 
 def test_a_local_folder_in_a_container_is_a_warning(tmp_path: Path):
@@ -207,6 +214,17 @@ def test_wrong_options_of_our_own_class_are_told_at_once(tmp_path: Path):
     done = home.verify(settings={"AIRFLOW__XCOMCTL__RULES": "", "AIRFLOW__XCOMCTL__MISSING_OBJECTS": "url"})
     assert (done.code, done.failed) == (0, {})
     assert "missing_objects | did you mean missing_object?" in done.only("warn")["own-options"]
+
+
+def test_earlier_places_whose_connection_is_not_defined_are_told(tmp_path: Path):
+    home = Home.at(tmp_path / "home")
+    home.configure(xcomctl={"read_paths": "s3://earlier@bucket/x", "rules": "s3=s3://team@bucket"})
+    with sqlite3.connect(home.folder / "airflow.db") as database:
+        database.execute(f"create table connection ({CONNECTION})")
+    told = home.verify("-q", "-o", "json").failed
+    assert set(told) == {"own-options"} and "no Airflow connection earlier, team" in told["own-options"]
+    defined = dict.fromkeys(("AIRFLOW_CONN_EARLIER", "AIRFLOW_CONN_TEAM"), "aws://")
+    assert home.verify("-q", settings=defined).code == 0
 
 
 @pytest.mark.one_airflow

@@ -11,12 +11,13 @@ import time
 from contextlib import suppress
 from dataclasses import astuple
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from xcomctl.errors import StorageError, UsageError
-from xcomctl.operations.verify import Container, Status, sources, versions
+from xcomctl.operations.verify import Container, Status, inside, sources, versions
 from xcomctl.operations.verify.compare import compare
 from xcomctl.operations.verify.environment import environment
 from xcomctl.operations.verify.options import wrong_with
@@ -105,6 +106,20 @@ class TestRunner:
         container.hide("pass/word", "")
         (told,) = run([Probe("a", saying(fail("pass/word at s3://k:v@b", "pass%2Fword")))], None, container.masked)
         assert (told.detail, told.hint) == ("*** at s3://***@b", "***")
+
+
+@pytest.mark.parametrize(
+    ("login", "kind", "hidden"),
+    [
+        ("AKIAIOSFODNN7EXAMPLE", "aws", True),
+        ("prod", "aws", False),
+        ("0f3c9a5e-7d52-4b8e-9c61-3f6f1c1c2d3e", "wasb", False),
+    ],
+)
+def test_a_login_that_is_a_name_is_none_to_hide(login: str, kind: str, hidden: bool):
+    """Else a bucket called prod and one called test would look the same in fingerprints."""
+    connection = SimpleNamespace(login=login, password="pass-word", conn_type=kind, extra='{"token": "t0ken"}')
+    assert set(inside.secrets_of(connection)) == {"pass-word", "t0ken", *([login] if hidden else [])}
 
 
 class TestSources:

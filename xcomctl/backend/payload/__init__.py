@@ -8,7 +8,7 @@ loaded. Hostile bytes raise `PayloadError` and nothing else.
 from __future__ import annotations
 
 from xcomctl.backend.payload.base import Json, PayloadError, visible
-from xcomctl.backend.payload.codec import NICKNAMES, SUFFIX_OF, Decompressed, compress, decompress
+from xcomctl.backend.payload.codec import NICKNAMES, PACKAGES, SUFFIX_OF, Decompressed, compress, decompress
 from xcomctl.backend.payload.path import dig, path_steps
 from xcomctl.backend.payload.pickles import PICKLED, describe_pickle, plain_pickle
 from xcomctl.backend.payload.serde import Collection, DataFrame, Instance, Scalar, View, view
@@ -17,6 +17,7 @@ from xcomctl.backend.payload.text import Parsed, looks_like_csv, parse, string_o
 
 __all__ = [
     "NICKNAMES",
+    "PACKAGES",
     "PICKLED",
     "SUFFIX_OF",
     "Block",

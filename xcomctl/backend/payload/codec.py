@@ -35,7 +35,7 @@ _MAGIC = {
     b"\x04\x22\x4d\x18": "lz4",
     b"\xff\x06\x00\x00sNaPpY": "snappy",
 }
-_PACKAGES = {"zstd": "zstandard", "lz4": "lz4", "snappy": "python-snappy"}
+PACKAGES = {"zstd": "zstandard", "lz4": "lz4", "snappy": "python-snappy"}
 """What has to be installed for a codec: python-snappy brings cramjam, which does the work."""
 
 
@@ -88,7 +88,7 @@ def _decompress(codec: str, data: bytes, name: str) -> bytes:
 
 
 def _how_to_have(codec: str) -> str:
-    return f"pip install {_PACKAGES[codec]}" if codec in _PACKAGES else f"use a Python that has {codec}"
+    return f"pip install {PACKAGES[codec]}" if codec in PACKAGES else f"use a Python that has {codec}"
 
 
 def _gunzip(data: bytes) -> bytes:

@@ -13,7 +13,7 @@ from textwrap import shorten
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 from urllib.parse import quote
 
-from xcomctl.errors import StorageError
+from xcomctl.errors import ForbiddenError, StorageError
 
 if TYPE_CHECKING:
     from aiohttp import ClientResponse
@@ -157,8 +157,9 @@ class Requests:
             if _status(error) == 412:
                 raise FileExistsError(self.url(name)) from error  # as gcsfs itself does since 2024.12
             message = f"cannot {verb} {self.url(name)}: {_reason(error)}"
-            hint = f"the credentials may not {verb} here" if _is_forbidden(error) else None
-            raise StorageError(message, hint=hint or "check the endpoint and the credentials") from error
+            if _is_forbidden(error):
+                raise ForbiddenError(message, hint=f"the credentials may not {verb} here") from error
+            raise StorageError(message, hint="check the endpoint and the credentials") from error
 
 
 async def _count(session: object, context: Any, parameters: object) -> None:

@@ -15,7 +15,7 @@ from itertools import takewhile
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from xcomctl.backend.storage.body import streamed
-from xcomctl.errors import StorageError
+from xcomctl.errors import ForbiddenError, StorageError
 from xcomctl.model import UNDATED, Deletion, Kept, Outcome, Removal, Return, StoredObject, WayBack
 
 if TYPE_CHECKING:
@@ -28,6 +28,8 @@ REQUESTS_AT_ONCE = 32
 
 OBJECT_METHODS = ("head_object", "get_object", "delete_object", "copy_object")
 CHANGED = frozenset({"PreconditionFailed", "ConditionalRequestConflict", "412", "409"})
+FORBIDDEN = frozenset({"AccessDenied", "AllAccessDisabled", "403"})
+"""What S3 calls the refusal of a deed; keys that are wrong or expired have codes of their own."""
 GONE = frozenset({"NoSuchKey", "404"})
 
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]|[\r\n\t]")
@@ -365,7 +367,7 @@ class S3Store:
         try:
             answer = self._call("delete", listed.name, "delete_object", Key=listed.name, **condition)
         except (StorageError, FileNotFoundError) as error:
-            response = response_of(error.__cause__)
+            response = _response(error.__cause__)
             if _code(error.__cause__) in CHANGED | GONE:
                 return self._refused(listed, response["Error"], response)
             return Deletion(listed, error=str(error), unknown=not isinstance(error.__cause__, PermissionError))
@@ -444,7 +446,8 @@ class S3Store:
                 hint = f"the credentials may not {verb} here"
             elif isinstance(error, (TypeError, AttributeError)):
                 hint = "is there a --storage-option that s3fs does not know?"
-            raise StorageError(self._explained(verb, name, error), hint=hint) from error
+            kind = ForbiddenError if _code(error) in FORBIDDEN else StorageError
+            raise kind(self._explained(verb, name, error), hint=hint) from error
 
     def _explained(self, verb: str, name: str, error: Exception) -> str:
         """One line of what was tried and what the server said."""
@@ -453,7 +456,7 @@ class S3Store:
         return f"cannot {verb} s3://{self._bucket}/{name}: {reason}"
 
 
-def response_of(error: BaseException | None) -> Answer:
+def _response(error: BaseException | None) -> Answer:
     """What the server said: s3fs puts botocore's error behind a translation of it."""
     if not hasattr(error, "response"):
         error = getattr(error, "__cause__", None)
@@ -462,7 +465,7 @@ def response_of(error: BaseException | None) -> Answer:
 
 def _code(error: BaseException | None) -> str:
     """What the server called its refusal."""
-    return str(response_of(error).get("Error", {}).get("Code", ""))
+    return str(_response(error).get("Error", {}).get("Code", ""))
 
 
 def _same_bytes(one: Answer, other: Answer) -> bool:

@@ -17,14 +17,13 @@ from xcomctl.operations.verify.terms import CHECK_SECONDS, FIELDS, Check, Probe,
 
 def verify(container: Container) -> Iterator[Check]:
     """Ask every check about this container, and leave nothing behind in it, however it ends."""
-    is_broken_off = True
     try:
         yield from run(probes(read_only=container.read_only), container, container.masked)
-        is_broken_off = False
-    finally:
-        if is_broken_off and container.trials is not None and not container.read_only:
+    except BaseException:  # a signal: of its own accord the last check tidies up
+        if container.trials is not None and not container.read_only:
             with suppress(StorageError, Overdue), deadline(CHECK_SECONDS):
                 container.trials.break_off()
+        raise
 
 
 def probes(*, read_only: bool) -> tuple[Probe[Container], ...]:

@@ -16,7 +16,7 @@ from xcomctl.operations.verify import sources
 from xcomctl.operations.verify.container import Container, name_of
 from xcomctl.operations.verify.options import wanted_class
 from xcomctl.operations.verify.terms import IMPORT_SECONDS, Answer, Probe, fail, ok, skipped, warn
-from xcomctl.operations.verify.versions import numbers
+from xcomctl.operations.verify.versions import installed, numbers
 
 STOCK = "airflow.providers.common.io.xcom.backend.XComObjectStorageBackend"
 COMMON_IO = "apache-airflow-providers-common-io"
@@ -40,7 +40,9 @@ def airflow(container: Container) -> Answer:
         if not _comes_of_the_class(error):
             return fail(f"Airflow does not start: {why_unresolved(error)}", "run `airflow version` to see why")
         container.unresolved = error
-        return ok("Airflow is here, and does not start without its XCom backend")
+        container.release = installed("apache-airflow") or installed("apache-airflow-core") or ""
+        container.version = numbers(container.release)
+        return ok(f"Airflow {container.release} is here, and does not start without its XCom backend")
 
     container.release = str(started.__version__)
     container.version = numbers(container.release)
@@ -85,7 +87,7 @@ def pickling(container: Container) -> Answer:
     """Whether rows are pickles, which only Airflow 2 makes."""
     if container.version >= (3,):
         return skipped("Airflow 3 pickles no XComs")
-    if str(compat.airflow_option("core", "enable_xcom_pickling")).lower() not in ("true", "t", "1"):
+    if not sources.is_true(compat.airflow_option(*sources.PICKLING)):
         return ok("rows are JSON")
     return warn("rows are pickles, which Airflow 3 does not read", "set [core] enable_xcom_pickling = False")
 

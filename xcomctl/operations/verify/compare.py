@@ -12,6 +12,7 @@ from typing import Any
 
 from xcomctl.operations.verify.environment import ENDPOINTS
 from xcomctl.operations.verify.shape import require_fingerprint
+from xcomctl.operations.verify.sources import is_true
 from xcomctl.operations.verify.terms import Answer, Check, Status, fail, ok, skipped, warn
 from xcomctl.operations.verify.versions import COMMON_IO
 
@@ -64,7 +65,7 @@ def _of_airflow(taken: Mapping[str, Fingerprint]) -> Iterator[tuple[str, Values,
         ("threshold", "common.io.xcom_objectstorage_threshold", _text),
         ("compression", COMPRESSION, _text),
         ("state-store", "common.io.state_store_objectstorage_path", _unslashed),
-        ("pickling", PICKLING, _truth),
+        ("pickling", PICKLING, is_true),
     ):
         if values := _told(taken, "options", option):
             yield check_id, values, _option(canonical)
@@ -179,11 +180,6 @@ def _text(value: str | None) -> str:
 
 def _unslashed(value: str | None) -> str:
     return (value or "").rstrip("/")
-
-
-def _truth(value: str | None) -> bool:
-    """As Airflow reads it (airflow.configuration: AirflowConfigParser.getboolean)."""
-    return (value or "").lower() in ("t", "true", "1")
 
 
 def _local(hosts: Values) -> Answer:

@@ -29,9 +29,6 @@ from xcomctl.operations.verify.terms import CHECK_SECONDS, IMPORT_SECONDS
 
 SCHEMA = 1
 
-PICKLING = ("core", "enable_xcom_pickling")
-"""An option of Airflow 2 alone: where it is on, rows are pickles, and no class is asked."""
-
 NOT_TRIED = "not tried, for Airflow does not start"
 
 Told = dict[str, Any]
@@ -43,7 +40,7 @@ def fingerprint() -> Told:
     with compat.unheard(), closed_to_children():
         airflow = _airflow()
         starts = airflow["error"] is None
-        pickling = (PICKLING,) if _is_2() else ()
+        pickling = (sources.PICKLING,) if _is_2() else ()
         options = _options(dict.fromkeys((*sources.OPTIONS, *pickling)), starts=starts)
         own = _options({(SECTION, name): option.default for name, option in OPTIONS.items()}, starts=starts)
         taken: Told = {

@@ -18,9 +18,6 @@ DEFAULT_CLASSES = tuple(
 )
 DEFAULTS = {sources.BACKEND: DEFAULT_CLASSES, sources.THRESHOLD: ("-1",)}
 
-PACKAGES = {"zstd": "zstandard", "lz4": "lz4", "snappy": "python-snappy"}
-"""What a codec needs that Python has not."""
-
 
 def near_misses(container: Container) -> Answer:
     """Names that Airflow passes over. One that is meant to set what nothing else sets is why it has no effect."""
@@ -133,10 +130,10 @@ def compression(container: Container) -> Answer:
 
     if text in compressions.values():
         return ok(said)
-    if text in PACKAGES:
-        return fail(f"{said}, which is not installed here", f"pip install {PACKAGES[text]}")
+    if text in payload.PACKAGES:
+        return fail(f"{said}, which is not installed here", f"pip install {payload.PACKAGES[text]}")
     meant = payload.NICKNAMES.get(text.lower(), text.lower())
-    hint = f"did you mean {meant}?" if meant in {*compressions.values(), *PACKAGES} and meant != text else None
+    hint = f"did you mean {meant}?" if meant in {*compressions.values(), *payload.PACKAGES} and meant != text else None
     return fail(f"{said}, which fsspec does not know", hint or f"there are {', '.join(sorted(compressions.values()))}")
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from configparser import Error as BrokenFile
 from configparser import RawConfigParser
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -21,6 +22,8 @@ BASE_PATH = ("common.io", "xcom_objectstorage_path")
 THRESHOLD = ("common.io", "xcom_objectstorage_threshold")
 COMPRESSION = ("common.io", "xcom_objectstorage_compression")
 STATE_STORE = ("common.io", "state_store_objectstorage_path")
+PICKLING = ("core", "enable_xcom_pickling")
+"""An option of Airflow 2 alone: where it is on, rows are pickles, and no class is asked."""
 OPTIONS = (BACKEND, BASE_PATH, THRESHOLD, COMPRESSION, STATE_STORE)
 
 Name = tuple[str, str]
@@ -91,6 +94,11 @@ def names_in(section: str) -> set[str]:
     return variables | set(file[section] if file.has_section(section) else ())
 
 
+def is_true(text: str | None) -> bool:
+    """Whether an option is on, as Airflow reads it (airflow.configuration: AirflowConfigParser.getboolean)."""
+    return (text or "").lower() in ("t", "true", "1")
+
+
 def importable(module: str) -> bool:
     """Whether there is such a module here, without importing it."""
     return find_spec(module) is not None
@@ -154,9 +162,15 @@ def _has(file: Path, option: Name) -> bool:
 
 def _read(file: Path) -> RawConfigParser:
     """The airflow.cfg as it is written. What cannot be read says nothing here: Airflow itself will complain."""
-    parser = RawConfigParser(strict=False, allow_no_value=True)
     try:
-        parser.read_string(file.read_text("utf-8"))
+        return _parsed(file.read_text("utf-8"))
     except (OSError, ValueError, BrokenFile):
         return RawConfigParser()
+
+
+@lru_cache(maxsize=1)
+def _parsed(text: str) -> RawConfigParser:
+    """Every option asks for the same two thousand lines again."""
+    parser = RawConfigParser(strict=False, allow_no_value=True)
+    parser.read_string(text)
     return parser

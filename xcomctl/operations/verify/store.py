@@ -12,8 +12,7 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from xcomctl import compat
-from xcomctl.backend.storage.s3 import response_of
-from xcomctl.errors import NoFolderError, StorageError
+from xcomctl.errors import ForbiddenError, NoFolderError, StorageError
 from xcomctl.operations.verify import inside
 from xcomctl.operations.verify.container import Container
 from xcomctl.operations.verify.terms import Answer, Probe, fail, ok, skipped, unknown, warn
@@ -40,9 +39,6 @@ AMBIENT = {
 }
 
 STORE = "the store"
-FORBIDDEN = ("AccessDenied", "AllAccessDisabled", "403", "Forbidden")
-"""What S3 calls that; GCS names the permission that is missing: storage.objects.list."""
-
 SURELY_UNWRITTEN = (PermissionError, FileNotFoundError, FileExistsError, NotADirectoryError)
 READ_ONLY = "not tried with --read-only"
 
@@ -201,17 +197,9 @@ def _head_of_nothing(trials: Trials) -> Answer:
     """Where there is no object to look up: the store's no is an answer too, and one that credentials are needed for."""
     try:
         found = trials.store.stat(f"{trials.prefix}nothing")
-    except StorageError as error:
-        if not is_forbidden(error):
-            raise
+    except ForbiddenError as error:
         return unknown(f"nothing here may be looked at without writing: {error.message}", "leave --read-only out")
     return ok("the store says that there is no such object") if found is None else ok("looked up an object")
-
-
-def is_forbidden(error: StorageError) -> bool:
-    """Whether a bucket refuses the deed, and not the credentials: keys that are wrong or expired have other codes."""
-    code = response_of(error.__cause__).get("Error", {}).get("Code")
-    return code in FORBIDDEN if code else "storage.objects." in error.message
 
 
 def get(container: Container) -> Answer:
@@ -237,9 +225,7 @@ def listing(container: Container) -> Answer:
         names = {found.name for found in trials.store.objects(trials.prefix)}
     except NoFolderError:
         return skipped(f"{trials.root.url} is not there yet")
-    except StorageError as error:
-        if not is_forbidden(error):
-            raise
+    except ForbiddenError as error:
         container.may_list = False
         return warn(error.message, "Airflow needs no list; xcomctl gc and fsck do")
     if trials.name(LEAF) not in names:
@@ -267,12 +253,8 @@ def _any_object(container: Container) -> str | None:
     trials = _trials(container)
     try:
         found = next(iter(trials.store.objects(trials.root.folder)), None)
-    except NoFolderError:
+    except (NoFolderError, ForbiddenError):
         return None
-    except StorageError as error:
-        if is_forbidden(error):
-            return None
-        raise
     return found.name if found else None
 
 

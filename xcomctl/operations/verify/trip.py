@@ -11,7 +11,7 @@ from typing import Any
 from xcomctl import compat
 from xcomctl.backend.reference import OWN_FOLDER
 from xcomctl.backend.rules import Rule
-from xcomctl.errors import DanglingError, StorageError, XcomctlError
+from xcomctl.errors import DanglingError, ForbiddenError, XcomctlError
 from xcomctl.operations.verify import driving, inside
 from xcomctl.operations.verify.container import Container
 from xcomctl.operations.verify.store import READ_ONLY, STORE
@@ -205,7 +205,7 @@ def purge(container: Container) -> Answer:
         driving.purge(container, sent)
         try:
             is_there = driving.is_there(container, sent)
-        except StorageError as error:
+        except ForbiddenError as error:
             return unknown(f"whether the object is gone is not to be seen: {error.message}", MAY_LIST)
         if is_there:
             return fail(
