@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
-import time
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -329,19 +327,6 @@ def test_a_variable_that_only_the_api_server_knows_is_unknown(tmp_path: Path):
     assert (done.code, set(done.only("unknown"))) == (0, {"cleanup"}), done.failed
     assert "as a task" in done.only("unknown")["cleanup"]
     assert home.verify("-q", settings={**settings, "AIRFLOW_VAR_TEAM_BUCKET": "b"}).code == 0
-
-
-@pytest.mark.one_airflow
-def test_a_class_that_asks_a_silent_database_as_it_is_imported(tmp_path: Path):
-    """libpq waits in C, where neither an alarm nor SIGTERM is heard."""
-    home, settings, _ = team(tmp_path, DELETED)
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        asking = f"import psycopg2\npsycopg2.connect(host='127.0.0.1', port={silent.getsockname()[1]}, user='u')\n"
-        home.module("team", asking + (home.folder / "plugins" / "team.py").read_text())
-        began = time.monotonic()
-        done = home.verify("-q", "-o", "json", settings=settings)
-        assert time.monotonic() - began < 60
-    assert set(done.failed) == {"backend-class"} and "timeout expired" in done.failed["backend-class"]
 
 
 NOISE = """
