@@ -93,6 +93,12 @@ class Catalog:
         """Its tables, as they were when they were last looked at."""
         return self.database.schema
 
+    @property
+    def plain_base(self) -> str | None:
+        """The beginning of the references that Airflow follows, as they are spelled; None where JSON may escape it."""
+        spelled = self._base.text.rstrip("/") if self._base is not None else ""
+        return spelled if spelled and spelled.isascii() and json.dumps(spelled) == f'"{spelled}"' else None
+
     def rows(self, selected: Filter, *, all_attempts: bool = False) -> Iterator[XCom]:
         """The XComs that a filter means, streamed in the order of their runs; large values are not read."""
         for table in self.schema.live:
@@ -134,8 +140,11 @@ class Catalog:
                 if matches(selected, found.xcom):
                     yield found
 
-    def keyed(self, source: Source, *, digested: bool = False) -> Select[Any]:
-        """The listing of a table together with the primary keys of its rows, in their order; `row` reads it."""
+    def keyed(self, source: Source, *, digested: bool = False, exact: bool = False) -> Select[Any]:
+        """The listing of a table together with the primary keys of its rows, in their order; `row` reads it.
+
+        With `exact` the sizes are those of the texts, which the database must read.
+        """
         from sqlalchemy import false, null
 
         keys = [column.label(f"key_{number}") for number, column in enumerate(source.order)]
@@ -143,7 +152,7 @@ class Catalog:
         short = self._dialect.small_string(source.value, source.table.form, pickled=True)
         digest = self._dialect.digest(source.value, source.table.form) if digested else null()
         last = (result.label("is_dag_result"), short.label("short"), digest.label("digest"))
-        return self._listing(source, *keys, *last)
+        return self._listing(source, *keys, *last, exact=exact)
 
     def row(self, source: Source, found: Answer[Any]) -> Row:
         """What `keyed` selected of a source, as a row."""
@@ -291,10 +300,11 @@ class Catalog:
                 )
         return found
 
-    def _listing(self, source: Source, *more: ColumnElement[Any]) -> Select[Any]:
+    def _listing(self, source: Source, *more: ColumnElement[Any], exact: bool = False) -> Select[Any]:
         from sqlalchemy import select
 
         dialect, form = self._dialect, source.table.form
+        size = dialect.text_size if exact else dialect.size
         columns = (
             source.dag_id.label("dag_id"),
             source.run_id.label("run_id"),
@@ -303,7 +313,7 @@ class Catalog:
             source.key.label("xcom_key"),
             source.timestamp.label("pushed_at"),
             source.try_number.label("try_number"),
-            dialect.size(source.value, form).label("size_bytes"),
+            size(source.value, form).label("size_bytes"),
             dialect.small_string(source.value, form).label("string"),
             dialect.is_pickle(source.value, form).label("is_pickle"),
         )
