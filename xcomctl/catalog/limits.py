@@ -40,7 +40,7 @@ def _mysql(catalog: Catalog) -> ValueLimit:
         "SELECT data_type, character_maximum_length, @@max_allowed_packet FROM information_schema.columns "
         "WHERE table_schema = DATABASE() AND table_name = :name AND column_name = 'value'"
     )
-    ((kind, holds, packet),) = catalog.database.fetch(asked, {"name": table})
+    kind, holds, packet = tuple(catalog.database.fetch(asked, {"name": table})[0])
     limits = [ValueLimit(int(packet), "max_allowed_packet")]
     if holds is not None:
         limits.append(ValueLimit(int(holds), str(kind.decode() if isinstance(kind, bytes) else kind).upper()))

@@ -115,9 +115,7 @@ class _Counting:
                 yield self._share_of(row)
 
     def _pages(self, query: Select[Any], *, at_rest: bool = False) -> Iterator[Answer[Any]]:
-        return self.catalog.database.pages(
-            self.source.page, self.source.rows, query, self._where(), at_rest=at_rest
-        )
+        return self.catalog.database.pages(self.source.page, self.source.rows, query, self._where(), at_rest=at_rest)
 
     def _share_of(self, row: Row) -> Share:
         xcom, threshold = row.xcom, self.question.threshold_bytes

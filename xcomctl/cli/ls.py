@@ -9,10 +9,8 @@ from typing import Annotated, Optional
 
 from xcomctl.cli import render, report
 from xcomctl.cli.opening import opened
-from xcomctl.cli.options import Display, Place, Rows, Table, choose, flag, takes
+from xcomctl.cli.options import TERMINAL_LIMIT, Display, Place, Rows, Table, choose, flag, takes
 from xcomctl.model import State
-
-TERMINAL_LIMIT = 50
 
 
 @dataclass(frozen=True)

@@ -59,6 +59,9 @@ def flag(*names: str, help: str, env: str | None = None, panel: str | None = Non
     return typer.Option(*names, help=help, envvar=variable or None, rich_help_panel=panel, **more)
 
 
+TERMINAL_LIMIT = 50
+"""So many lines a person is shown who did not say how many."""
+
 MAX_INDEX = 2**31 - 1
 """The largest map index: an INTEGER of the database."""
 

@@ -108,9 +108,9 @@ def table(rows: Iterable[Record], columns: Sequence[str], color: Color, *, heade
         write(_printed(_beside(found, columns), canvas))
         return
     drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_header=headers)
-    for column in columns:
+    for column, title in zip(columns, _titles(columns), strict=True):
         numbers = all(_is_number(row[column]) for row in found)
-        drawn.add_column(Text(_title(column)), justify="right" if numbers else "left", overflow="fold")
+        drawn.add_column(Text(title), justify="right" if numbers else "left", overflow="fold")
     for row in found:
         drawn.add_row(*(Text(_readable(column, row[column])) for column in columns))
     write(_printed(drawn, canvas))
@@ -125,14 +125,19 @@ def _beside(rows: Sequence[Record], columns: Sequence[str]) -> Any:
     drawn.add_column(overflow="fold", no_wrap=False)
     drawn.add_column(overflow="fold")
     for row in rows:
-        for column in columns:
-            drawn.add_row(Text(_title(column)), Text(_readable(column, row[column])))
+        for column, title in zip(columns, _titles(columns), strict=True):
+            drawn.add_row(Text(title), Text(_readable(column, row[column])))
         drawn.add_row("", "")
     return drawn
 
 
-def _title(column: str) -> str:
-    return column.replace("_bytes", "")
+def _titles(columns: Sequence[str]) -> list[str]:
+    """What people call the columns: sizes say themselves that they are bytes, and what they are sizes of."""
+    names = [column.removesuffix("_bytes") for column in columns]
+    return [
+        f"{name} size" if name in columns and name != column else name
+        for name, column in zip(names, columns, strict=True)
+    ]
 
 
 def _is_number(value: object) -> bool:
@@ -201,6 +206,16 @@ def write_bytes(data: bytes) -> None:
     while rest:
         rest = rest[sys.stdout.buffer.write(rest) :]
     sys.stdout.buffer.flush()
+
+
+def bar(amount: int, most: int, width: int) -> str:
+    """A share as a bar, to an eighth of a sign.
+
+    >>> bar(3, 8, 4)
+    '█▌'
+    """
+    full, eighths = divmod(round(8 * width * amount / most) if most else 0, 8)
+    return "█" * full + " ▏▎▍▌▋▊▉"[eighths].strip()
 
 
 def readable_size(count: int) -> str:

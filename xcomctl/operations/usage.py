@@ -67,14 +67,19 @@ class Usage:
 
     @property
     def fields(self) -> tuple[str, ...]:
-        """The columns of `records`."""
-        tallies = (*(() if STATE in self.by else (state.value for state in STATES)), *self._extra)
-        return (*self.by, "count", "size_bytes", "largest_bytes", *counted(dict.fromkeys(tallies, Tally())))
+        """The names of what `records` tell."""
+        with_movable = self.asked.threshold_bytes is not None
+        return fields_of(self.by, with_movable=with_movable, with_objects=self.with_objects)
 
     @property
-    def _extra(self) -> tuple[str, ...]:
-        movable = ("movable",) if self.asked.threshold_bytes is not None else ()
-        return (*movable, *(("objects",) if self.with_objects else ()))
+    def states(self) -> dict[str, Tally]:
+        """All rows by their states."""
+        return {state.value: self.total.states.get(state, Tally()) for state in STATES}
+
+    def histogram(self) -> list[tuple[str, Tally]]:
+        """All rows by the classes of their sizes, from the smallest to the largest that there is."""
+        last = max(self.sizes, default=-1)
+        return [(SIZE_CLASSES[place], self.sizes.get(place, Tally())) for place in range(last + 1)]
 
     def records(self) -> list[dict[str, object]]:
         """The groups by size, the largest first, as programs read them."""
@@ -111,6 +116,13 @@ class Usage:
 
     def _group(self, names: tuple[str | None, ...]) -> Group:
         return self.groups.setdefault(names, Group(names))
+
+
+def fields_of(by: Sequence[str], *, with_movable: bool, with_objects: bool) -> tuple[str, ...]:
+    """The fields of a group: its names, its rows, and these by what they are, each count with its bytes."""
+    told = (*(() if STATE in by else (state.value for state in STATES)),)
+    told += (*(("movable",) if with_movable else ()), *(("objects",) if with_objects else ()))
+    return (*by, "count", "size_bytes", "largest_bytes", *counted(dict.fromkeys(told, Tally())))
 
 
 def measure(
