@@ -24,6 +24,14 @@ class State(str, Enum):
     DANGLING = "dangling"
 
 
+class Severity(str, Enum):
+    """How bad a finding is: something is wrong, or needs a look, or is worth knowing."""
+
+    ERROR = "error"
+    WARNING = "warning"
+    INFO = "info"
+
+
 CONTROL_KEYS = ("skipmixin_key", "past_depends_met", "pipeline_inlets", "pipeline_outlets")
 CONTROL_PREFIX = "_link_"
 """What the scheduler, the API server and the lineage of Airflow read from the row, without an XCom backend: a reference

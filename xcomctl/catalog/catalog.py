@@ -42,7 +42,8 @@ class StoredValue:
 class Row:
     """An XCom, and the primary key of its row in one of the tables. `is_dag_result`: the result of a whole run.
 
-    `string` is what the value is where that is a short string, of JSON or pickled. `digest` is the database's own of
+    `string` is what the value is where that is a short string, of JSON or pickled, and `encodings` how often JSON
+    encodes it, 0 for a pickle. `digest` is the database's own of
     the value's text, where it was asked for; None where the value is NULL.
     """
 
@@ -51,6 +52,7 @@ class Row:
     key: tuple[Any, ...]
     is_dag_result: bool
     string: str | None = None
+    encodings: int = 0
     digest: str | None = None
 
 
@@ -129,6 +131,17 @@ class Catalog:
 
         return (row for row in self._addressed(selected, is_short_string) if row.string is not None)
 
+    def notable(self, selected: Filter, at_least: int | None) -> Iterator[Row]:
+        """The rows that a filter means, of every attempt, that are a short string or a pickle, or as large as that."""
+        from sqlalchemy import or_
+
+        def is_notable(value: ColumnElement[Any], form: Form) -> ColumnElement[Any]:
+            dialect = self._dialect
+            told = [dialect.small_string(value, form).is_not(None), dialect.is_pickle(value, form)]
+            return or_(*told, *([dialect.size(value, form) >= at_least] if at_least is not None else []))
+
+        return self._addressed(selected, is_notable)
+
     def _addressed(self, selected: Filter, condition: OfValue | None, *, digested: bool = False) -> Iterator[Row]:
         for table in reversed(self.schema.live):
             source = source_of(table, self.schema)
@@ -157,7 +170,9 @@ class Catalog:
     def row(self, source: Source, found: Answer[Any]) -> Row:
         """What `keyed` selected of a source, as a row."""
         key = tuple(found)[-3 - len(source.order) : -3]
-        return Row(self._xcom(found), source.table, key, bool(found.is_dag_result), _string(found.short), found.digest)
+        string, encodings = _string(found.short)
+        result = bool(found.is_dag_result)
+        return Row(self._xcom(found), source.table, key, result, string, encodings, found.digest)
 
     def archived(self, selected: Filter) -> Iterator[XCom]:
         """The XComs in archives that a filter means, one archive after the other."""
@@ -411,12 +426,12 @@ def _archived_at(name: str) -> str:
     return stamp[1] if stamp else ""
 
 
-def _string(stored: Any) -> str | None:
-    """The string that a small value is, of JSON or pickled."""
+def _string(stored: Any) -> tuple[str | None, int]:
+    """The string that a small value is, of JSON or pickled, and how often JSON encodes it."""
     if stored is None:
-        return None
+        return None, 0
     held = payload.string_of(stored.encode(errors="surrogatepass") if isinstance(stored, str) else bytes(stored))
-    return held[0] if held else None
+    return held or (None, 0)
 
 
 def _decoded(stored: Any) -> str:

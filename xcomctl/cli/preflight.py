@@ -13,7 +13,7 @@ from xcomctl.cli.opening import opened
 from xcomctl.cli.options import Display, Place, Rows, Table, flag, takes
 from xcomctl.cli.report import Report
 from xcomctl.errors import ExitCode, UsageError
-from xcomctl.model import Filter
+from xcomctl.model import Filter, Severity
 
 if TYPE_CHECKING:
     from xcomctl.catalog.casting import Dimensions
@@ -86,7 +86,6 @@ def _shown(survey: Survey, limit: int, said: Report) -> Iterator[Finding]:
 
 
 def _tell(survey: Survey, said: Report) -> None:
-    from xcomctl.operations.preflight import Severity
 
     for (kind, severity), tally in sorted(survey.counts.items(), key=lambda item: list(Severity).index(item[0][1])):
         said.note(

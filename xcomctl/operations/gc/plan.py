@@ -35,6 +35,13 @@ def make_plan(
 
     Writes nothing. Raises `StorageError` or `MetadataError` when either cannot be read completely.
     """
+    return look(scope, rules, watch, canaries)[0]
+
+
+def look(
+    scope: Scope, rules: Rules, watch: Watch = lambda step, done: None, canaries: Canaries | None = None
+) -> tuple[Plan, Evidence]:
+    """The plan, and all that it was made from."""
     claimed, claim = read_claim(scope.control), claim_of(scope)
     marks = {} if rules.single_pass or is_restored(claimed, claim) else read_marks(scope.control, claim.base)
     evidence = gather(scope, rules, canaries.live if canaries else None, watch)
@@ -62,7 +69,8 @@ def make_plan(
         seen_at=evidence.seen_at,
     )
     found = [*refusals(plan, evidence, scope, claimed), *(canaries.refusals(scope, evidence) if canaries else ())]
-    return replace(plan, refusals=tuple(refusal for refusal in found if refusal.gate not in rules.allow))
+    refused = tuple(refusal for refusal in found if refusal.gate not in rules.allow)
+    return replace(plan, refusals=refused), evidence
 
 
 def claim_of(scope: Scope) -> Claim:

@@ -12,12 +12,12 @@ from xcomctl.catalog import Catalog
 from xcomctl.catalog.casting import Caster, Rehearsed, Verdict
 from xcomctl.catalog.catalog import Row
 from xcomctl.errors import MetadataError
-from xcomctl.model import Filter
+from xcomctl.model import Filter, Severity
 from xcomctl.operations.gc import Tally
 from xcomctl.operations.migrate import judged, kept_by_itself, kept_by_text
 from xcomctl.operations.preflight.advising import Circumstances, hint_for
 from xcomctl.operations.preflight.judging import judge
-from xcomctl.operations.preflight.terms import Finding, Judgement, Kind, Severity, Target
+from xcomctl.operations.preflight.terms import Finding, Judgement, Kind, Target
 
 ROWS_AT_ONCE = 500
 SAMPLED = 100
