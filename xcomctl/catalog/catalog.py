@@ -184,6 +184,17 @@ class Catalog:
                 if matches(selected, xcom):
                     yield xcom
 
+    def archive_sizes(self) -> Iterator[tuple[str, int, int]]:
+        """Each archive of XComs that is not empty: its name, its rows, and the bytes of their values as stored."""
+        from sqlalchemy import func, select
+
+        for table in self.schema.xcom_archives:
+            x = clause(self.schema, table.name, ("value",))
+            size = self._dialect.size(x.c.value, table.form)
+            rows, size_bytes = tuple(self.database.fetch(select(func.count(), func.sum(size)).select_from(x))[0])
+            if rows:
+                yield table.name, int(rows), int(size_bytes or 0)
+
     def values(self, key: XComKey, *, all_attempts: bool = False) -> list[StoredValue]:
         """The row that a key names, with its value; with `all_attempts` that of every attempt (Airflow 3.4).
 

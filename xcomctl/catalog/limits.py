@@ -21,6 +21,11 @@ class ValueLimit:
     bytes: int
     source: str
 
+    @property
+    def near_bytes(self) -> int:
+        """From how many bytes on a value is near this limit."""
+        return self.bytes * 9 // 10
+
 
 def value_limit(catalog: Catalog) -> ValueLimit | None:
     """The limit of the table that Airflow writes to; None where only the disk sets one. Raises `MetadataError`."""

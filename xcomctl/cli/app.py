@@ -8,7 +8,7 @@ from typing import Any
 import typer
 
 from xcomctl import __version__
-from xcomctl.cli import completions, demo, du, gc, get, ls, migrate, preflight, restore, rm, verify_backend
+from xcomctl.cli import completions, demo, du, fsck, gc, get, ls, migrate, preflight, restore, rm, verify_backend
 
 app = typer.Typer(
     name="xcomctl",
@@ -39,6 +39,7 @@ for command in (
     ls.ls,
     get.get,
     du.du,
+    fsck.fsck,
     gc.gc,
     restore.restore,
     migrate.migrate,

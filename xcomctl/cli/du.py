@@ -8,6 +8,7 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 from xcomctl.cli import render, report
+from xcomctl.cli.findings import counted
 from xcomctl.cli.opening import opened
 from xcomctl.cli.options import TERMINAL_LIMIT, Display, Output, Place, Rows, Table, choose, flag, size, takes
 from xcomctl.cli.report import Report
@@ -130,7 +131,7 @@ def _tell(found: Usage, measure: Measure, said: Report) -> None:
     total = found.total
     exactly = "" if measure.exact else " as stored"
     said.note(
-        f"{_rows(total.rows.count)}, {render.readable_size(total.rows.bytes)}{exactly}",
+        f"{counted(total.rows.count)}, {render.readable_size(total.rows.bytes)}{exactly}",
         rows=total.rows.count,
         bytes=total.rows.bytes,
     )
@@ -139,7 +140,7 @@ def _tell(found: Usage, measure: Measure, said: Report) -> None:
     if measure.threshold:
         least = "" if measure.exact else "at least "
         said.note(
-            f"`xcomctl migrate --threshold {measure.threshold}` would move {least}{_rows(total.movable.count)}, "
+            f"`xcomctl migrate --threshold {measure.threshold}` would move {least}{counted(total.movable.count)}, "
             f"{render.readable_size(total.movable.bytes)}, of runs that are over",
             hint="with --dry-run it counts row by row, and says what it leaves alone",
         )
@@ -151,8 +152,6 @@ def _tell_near_limit(catalog: Catalog, selected: Filter, said: Report) -> None:
     near = near_limit(catalog, selected)
     if near is not None:
         limit = f"{near.limit.source} takes {render.readable_size(near.limit.bytes)} at most"
-        said.warning(f"{_rows(near.rows.count)} within 10% of what the database holds: {limit}", hint="`xcomctl fsck`")
-
-
-def _rows(count: int) -> str:
-    return f"{count:,} row{'' if count == 1 else 's'}"
+        said.warning(
+            f"{counted(near.rows.count)} within 10% of what the database holds: {limit}", hint="`xcomctl fsck`"
+        )

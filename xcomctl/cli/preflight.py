@@ -9,11 +9,12 @@ from itertools import islice
 from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 from xcomctl.cli import render, report
+from xcomctl.cli.findings import counted, tell_counts
 from xcomctl.cli.opening import opened
 from xcomctl.cli.options import Display, Place, Rows, Table, flag, takes
 from xcomctl.cli.report import Report
 from xcomctl.errors import ExitCode, UsageError
-from xcomctl.model import Filter, Severity
+from xcomctl.model import Filter
 
 if TYPE_CHECKING:
     from xcomctl.catalog.casting import Dimensions
@@ -87,14 +88,7 @@ def _shown(survey: Survey, limit: int, said: Report) -> Iterator[Finding]:
 
 def _tell(survey: Survey, said: Report) -> None:
 
-    for (kind, severity), tally in sorted(survey.counts.items(), key=lambda item: list(Severity).index(item[0][1])):
-        said.note(
-            f"{severity.value} {kind.value}: {_rows(tally.count)}, {render.readable_size(tally.bytes)}",
-            severity=severity.value,
-            id=kind.value,
-            rows=tally.count,
-            bytes=tally.bytes,
-        )
+    tell_counts(survey.counts, said)
     _tell_dimensions(survey, survey.caster.dimensions(), said)
     _tell_proof(survey, said)
     for check in survey.caster.unchecked:
@@ -109,7 +103,7 @@ def _tell_dimensions(survey: Survey, found: Dimensions, said: Report) -> None:
     twice = ", after an update of every row" if treatment.rewrites_all else ""
     facts: dict[str, Any] = {"rows": found.rows, "bytes": found.bytes, "table_bytes": found.table_bytes}
     said.note(
-        f"it rewrites {_rows(found.rows)}, {render.readable_size(found.bytes)} of values{on_disk}, in one transaction"
+        f"it rewrites {counted(found.rows)}, {render.readable_size(found.bytes)} of values{on_disk}, in one transaction"
         f"{twice}; the largest value has {render.readable_size(found.largest_bytes)}",
         **facts,
     )
@@ -126,10 +120,6 @@ def _tell_proof(survey: Survey, said: Report) -> None:
         return
     wrong = len(proof.surprises)
     said.note(
-        f"proved on a copy, rolled back: of {_rows(proof.passed)} that pass and {proof.failed} that fail "
+        f"proved on a copy, rolled back: of {counted(proof.passed)} that pass and {proof.failed} that fail "
         f"{f'{wrong} did otherwise' if wrong else 'all did as said'}"
     )
-
-
-def _rows(count: int) -> str:
-    return f"{count} row{'' if count == 1 else 's'}"

@@ -208,6 +208,12 @@ def write_bytes(data: bytes) -> None:
     sys.stdout.buffer.flush()
 
 
+def colored(text: str, name: str, color: Color) -> str:
+    """Text in one of the terminal's colours, where colours are wanted on stdout."""
+    code = {"red": 31, "yellow": 33, "cyan": 36}[name]
+    return f"\x1b[{code}m{text}\x1b[0m" if report.is_colored(sys.stdout, color) else text
+
+
 def bar(amount: int, most: int, width: int) -> str:
     """A share as a bar, to an eighth of a sign.
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import heapq
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from itertools import islice
 from typing import TypeVar
 
@@ -15,6 +14,7 @@ from xcomctl.backend.storage import Stores
 from xcomctl.catalog import Catalog
 from xcomctl.errors import XcomctlError
 from xcomctl.model import Filter, State, XCom
+from xcomctl.operations.concurrency import at_once
 
 ARCHIVE_FIELD = "archive"
 FIELDS = tuple(field.name for field in fields(XCom) if field.name != ARCHIVE_FIELD)
@@ -147,14 +147,7 @@ def _sort_key(field: str) -> Callable[[XCom], tuple[bool, str | int | float]]:
 
 def _checked(rows: Iterable[XCom], stores: Stores, unreadable: Callable[[XCom, XcomctlError], None]) -> Iterator[XCom]:
     """Rows with what the store says of their objects, a few requests at a time, in their own order."""
-    pending: deque[Future[XCom]] = deque()
-    with ThreadPoolExecutor(LOOKUPS_AT_ONCE) as pool:
-        for xcom in rows:
-            pending.append(pool.submit(_looked_up, xcom, stores, unreadable))
-            if len(pending) == LOOKUPS_AT_ONCE:
-                yield pending.popleft().result()
-        while pending:
-            yield pending.popleft().result()
+    return at_once(partial(_looked_up, stores=stores, unreadable=unreadable), rows, LOOKUPS_AT_ONCE)
 
 
 def _looked_up(xcom: XCom, stores: Stores, unreadable: Callable[[XCom, XcomctlError], None]) -> XCom:

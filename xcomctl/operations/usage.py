@@ -26,8 +26,6 @@ SIZE_CLASSES = ("<1KiB", "1KiB", "10KiB", "100KiB", "1MiB", "10MiB", "100MiB", "
 """Classes of sizes by their lower bounds, the first but by its upper; in the order of `size_class`."""
 
 STATES = (State.INLINE, State.EXTERNAL, State.FOREIGN, State.PICKLED)
-NEAR = 0.9
-"""The share of what a column holds from which on a value is near its limit."""
 
 
 @dataclass(slots=True)
@@ -158,7 +156,7 @@ def near_limit(catalog: Catalog, selected: Filter) -> NearLimit | None:
     limit = value_limit(catalog)
     if limit is None:
         return None
-    least = max(int(limit.bytes * NEAR), selected.larger_than or 0)
+    least = max(limit.near_bytes, selected.larger_than or 0)
     rows = Tally()
     for share in usage(catalog, Question(replace(selected, larger_than=least))):
         rows += Tally(share.count, share.size_bytes)
