@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 from xcomctl.cli import render, report
 from xcomctl.cli.opening import opened
-from xcomctl.cli.options import Display, Place, Rows, flag, takes
+from xcomctl.cli.options import Display, Place, Rows, Table, flag, takes
 from xcomctl.cli.report import Report
 from xcomctl.errors import ExitCode, UsageError
 from xcomctl.model import Filter
@@ -32,8 +32,8 @@ class Upgrade:
     ] = 0
 
 
-@takes(Upgrade, Place, Rows, Display)
-def preflight(upgrade: Upgrade, place: Place, rows: Rows, display: Display) -> ExitCode:
+@takes(Upgrade, Place, Rows, Table, Display)
+def preflight(upgrade: Upgrade, place: Place, rows: Rows, table: Table, display: Display) -> ExitCode:
     """Find the rows that make the upgrade from Airflow 2 to 3 fail, or that it changes, and what helps.
 
     The upgrade turns the bytes of every XCom into JSON, and one bad row aborts it. What it does to a value differs
@@ -56,12 +56,14 @@ def preflight(upgrade: Upgrade, place: Place, rows: Rows, display: Display) -> E
 
     target = target_of(upgrade.target)
     selected = rows.filter(datetime.now(timezone.utc))
+    columns = table.chosen(FIELDS)
     deployment = opened(place, said, databases=1)
     survey = Survey(deployment.catalog, deployment.base, target, selected)
     if target.note:
         said.note(target.note)
     shown = _shown(survey, upgrade.limit, said)
-    render.records((asdict(finding) for finding in shown), FIELDS, display.output, display.color)
+    found = (asdict(finding) for finding in shown)
+    render.records(found, columns, display.output, display.color, headers=table.headers)
     if not survey.is_needed:
         said.note(f"{deployment.catalog} is of Airflow 3 already: its XComs are JSON, and no upgrade casts them again")
         return ExitCode.OK

@@ -74,24 +74,35 @@ def field_of(xcom: XCom, name: str) -> object:
 
 
 def list_xcoms(
-    catalog: Catalog, question: Question, stores: Stores | None, unreadable: Callable[[XCom, XcomctlError], None]
+    catalog: Catalog,
+    question: Question,
+    stores: Stores | None,
+    unreadable: Callable[[XCom, XcomctlError], None],
+    watch: Callable[[str, int], None] = lambda step, done: None,
 ) -> Listing:
     """The XComs that a question means. With `stores` each object is looked up as well, if possible only those shown.
 
     `unreadable` is told of a foreign reference whose store does not open: it says nothing about the configured one.
+    `watch` is told how many rows were read.
     """
     selected = question.selected
     if stores is None:
-        rows = question.rows(catalog, selected)
+        rows = _watched(question.rows(catalog, selected), watch)
         return ordered(rows, question.sort, question.limit)
     if not question.needs_objects:
-        listing = ordered(question.rows(catalog, selected), question.sort, question.limit)
+        listing = ordered(_watched(question.rows(catalog, selected), watch), question.sort, question.limit)
         return Listing(_checked(listing.xcoms, stores, unreadable), listing.cut)
     # Which row dangles is known only after the look, so every reference is a candidate until then.
     asked = replace(selected, states=(*selected.states, *REFERENCES)) if selected.states else selected
-    rows = _checked(question.rows(catalog, asked), stores, unreadable)
+    rows = _watched(_checked(question.rows(catalog, asked), stores, unreadable), watch)
     wanted = (xcom for xcom in rows if not selected.states or xcom.state in selected.states)
     return ordered(wanted, question.sort, question.limit)
+
+
+def _watched(xcoms: Iterable[XCom], watch: Callable[[str, int], None]) -> Iterator[XCom]:
+    for done, xcom in enumerate(xcoms, start=1):
+        watch("rows read", done)
+        yield xcom
 
 
 def ordered(xcoms: Iterable[XCom], sort: str | None, limit: int) -> Listing:
