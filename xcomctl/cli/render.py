@@ -140,12 +140,15 @@ def _is_number(value: object) -> bool:
 
 
 def console(color: Color) -> Any:
-    """A rich console on stdout, as wide as COLUMNS or the terminal say, or as its content needs where there is none."""
+    """A rich console for what goes to stdout, as wide as COLUMNS or the terminal say, else as the content needs.
+
+    It draws lines in Unicode whatever the locale is: what is written is UTF-8.
+    """
     from rich.console import Console
 
     colored = report.is_colored(sys.stdout, color)
     return Console(
-        file=sys.stdout,
+        file=io.StringIO(),
         force_terminal=colored,
         color_system="standard" if colored else None,
         no_color=not colored,
