@@ -23,12 +23,12 @@ from tests.cli.showcase import FORMATS, GOLDEN, Asked, Showcase, showcase
 from tests.lab.database import Databases
 
 COMMANDS = (
-    *("ls", "ls-check", "get", "get-explain", "gc", "gc-refused", "gc-history", "gc-explain"),
+    *("ls", "ls-check", "get", "get-explain", "gc", "gc-due", "gc-refused", "gc-history", "gc-explain"),
     *("restore", "migrate", "rm", "preflight", "verify-backend"),
 )
 RECORDS = ("ls", "ls-check", "get-explain", "gc-history", "gc-explain", "preflight", "verify-backend")
 CHOOSING = tuple(name for name in RECORDS if name != "get-explain")
-REPORTS = ("gc", "gc-refused", "restore", "migrate", "rm")
+REPORTS = ("gc", "gc-due", "gc-refused", "restore", "migrate", "rm")
 SECOND = {"gc-explain": "found", "preflight": "severity", "verify-backend": "status", "gc-history": "command"}
 """The name of a column, where it is not `run_id`."""
 
