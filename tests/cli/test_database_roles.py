@@ -13,8 +13,13 @@ from uuid import uuid4
 import pytest
 from sqlalchemy.engine import make_url
 
+from tests import schemas
 from tests.cli.conftest import Run, place
-from tests.operations.scene import Scene
+from tests.lab import postgres
+from tests.lab.database import Database
+from tests.lab.folder import Folder
+from tests.lab.world import World
+from tests.operations.scene import BASE_FOLDER, Scene
 
 PAGE = (Path(__file__).parents[2] / "docs/database-roles.md").read_text("utf-8")
 SERVERS = pytest.mark.databases("postgresql-2.11", "postgresql-3.[34]", "mysql-2.11", "mysql-3.[34]")
@@ -202,3 +207,22 @@ def test_each_right_that_is_missing_is_named_with_its_grant(cli: Run, filled: Ro
             assert cli("gc", "-n", *at).code == cli("ls", *at).code == 0
         filled.execute(f"GRANT SELECT ON {table} TO xcomctl_reader")
     assert tolerated == ({"task_instance"} if filled.scene.database.label == "3.3" else set())
+
+
+def test_a_standby_is_enough_but_for_gc(cli: Run, store: Folder):
+    """It refuses, since the newest rows may be missing, until that is allowed."""
+
+    def prepare(url: str) -> None:
+        schemas.load(url, "3.3")
+        with World(Database(url, "postgresql", "3.3")) as world:
+            Scene(world.database, world, store).push("d", key="return_value")
+
+    with postgres.standby(prepare) as server:
+        at = ("--db", server.url, "--base-path", f"{store.url}/{BASE_FOLDER}")
+        assert cli("ls", *at, "--check", "-o", "json").json[0]["state"] == "external"
+        assert cli("get", "d", "latest", "t", *at).json == [1]
+        refused = cli("gc", "-n", *at, "-o", "json")
+        assert (refused.code, [each["gate"] for each in refused.json["refusals"]]) == (5, ["replica"])
+        assert cli("gc", "-n", *at, "--allow", "replica").code == 0
+        removed = cli("rm", "--dag-id", "d", "--yes", "--allow", "replica", *at)
+        assert removed.code == 10 and "name the primary" in removed.err, removed.err
