@@ -16,6 +16,7 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.cells import cell_len
 
 from tests.cli.conftest import PATIENCE_SECONDS, XCOMCTL, Result, Run, place
 from tests.lab.database import Databases
@@ -200,6 +201,20 @@ def test_a_long_reference_is_never_cut(cli: Run, terminal: Run, scene: Scene):
     narrow = terminal(*asked, "--columns", "dag_id,reference", columns=60).lines
     assert "".join(line[3:].strip() for line in narrow[3:]) == url
     assert max(len(line) for line in narrow) <= 60
+
+
+@pytest.mark.parametrize("columns", [20, 40, 100])
+def test_wide_signs_take_two_places_and_none_turns_a_line_around(terminal: Run, scene: Scene, columns: int):
+    keys = ["表" * 30, "👩‍👩‍👧" * 9, "\u202egpj.exe\u2066", "\x9b31m\x07\x1b]0;title\x07", "[bold]:smile:[/bold]"]
+    for key in keys:
+        scene.world.push("d", "r", "t", key=key, value="1")
+    shown = terminal("ls", *place(scene), "--columns", "dag_id,key,size_bytes", columns=columns)
+    assert shown.code == 0 and max(map(cell_len, shown.lines)) <= columns
+    assert not re.search("[\u202e\u2066\x9b\x07]|\x1b\\]", shown.text)
+    drawn = "".join(line.replace(" ", "") for line in shown.lines)
+    assert drawn.count("表") == 30 and drawn.count("👧") == 9
+    if columns > 20:
+        assert "\\u202egpj.exe\\u2066" in drawn and "[bold]:smile:[/bold]" in drawn
 
 
 CLOSED = [
