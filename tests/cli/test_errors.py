@@ -195,7 +195,7 @@ class TestDatabase:
 
     def test_a_user_who_may_not_read(self, cli: Run, reader):
         says = "Access denied for user"
-        everywhere(cli, "--db", reader, "--base-path", BASE, code=10, says=says, hint="check user and password")
+        everywhere(cli, "--db", reader, "--base-path", BASE, code=10, says=says, hint="or check its name")
 
     def test_an_unknown_schema_head(self, cli: Run, scene: Scene):
         """Rows can be looked at; nothing is deleted (5)."""

@@ -17,7 +17,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from enum import Enum
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from xcomctl.cli import report
 from xcomctl.cli.options import Color, Output
@@ -109,8 +109,7 @@ def table(rows: Iterable[Record], columns: Sequence[str], color: Color, *, heade
         return
     drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_header=headers)
     for column, title in zip(columns, _titles(columns), strict=True):
-        numbers = all(_is_number(row[column]) for row in found)
-        drawn.add_column(Text(title), justify="right" if numbers else "left", overflow="fold")
+        drawn.add_column(Text(title), justify=_side([row[column] for row in found]), overflow="fold")
     for row in found:
         drawn.add_row(*(Text(_readable(column, row[column])) for column in columns))
     write(_printed(drawn, canvas))
@@ -140,8 +139,10 @@ def _titles(columns: Sequence[str]) -> list[str]:
     ]
 
 
-def _is_number(value: object) -> bool:
-    return value is None or (isinstance(value, (int, float)) and not isinstance(value, bool))
+def _side(values: Iterable[object]) -> Literal["left", "right"]:
+    """Numbers stand to the right."""
+    kinds = {type(value) for value in values} - {type(None)}
+    return "right" if kinds and kinds <= {int, float} else "left"
 
 
 def console(color: Color) -> Any:
