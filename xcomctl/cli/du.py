@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from xcomctl.operations.usage import Usage
 
 BAR = "share"
-BAR_WIDTH = 20
 
 
 @dataclass(frozen=True)
@@ -95,7 +94,7 @@ def _show(found: Usage, columns: tuple[str, ...], limit: int | None, table: Tabl
         return
     shown = columns if table.columns else _readable(found, columns)
     most = max((_bytes(record) for record in records), default=0)
-    drawn = [{**record, BAR: render.bar(_bytes(record), most, BAR_WIDTH)} for record in records]
+    drawn = [{**record, BAR: render.Bar(_bytes(record), most)} for record in records]
     render.table(drawn, shown, display.color, headers=table.headers)
     if not table.columns:
         render.table(_histogram(found), ("row_size", "count", "size_bytes", BAR), display.color, headers=table.headers)
@@ -121,7 +120,7 @@ def _histogram(found: Usage) -> list[dict[str, Any]]:
             "row_size": name,
             "count": tally.count,
             "size_bytes": tally.bytes,
-            BAR: render.bar(tally.count, most, BAR_WIDTH),
+            BAR: render.Bar(tally.count, most),
         }
         for name, tally in found.histogram()
     ]

@@ -15,6 +15,7 @@ import shutil
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
 from typing import Any, Literal, TypeAlias
@@ -27,8 +28,18 @@ Record: TypeAlias = Mapping[str, Any]
 WIDE = 10_000
 """The width of a table that no terminal limits: wide enough that nothing is cut."""
 
-NARROWEST = 7
-"""A column of a table has four signs at least, and what separates it from the next; else names go beside values."""
+NARROWEST = 8
+"""A column of names has so many signs at least, where they are longer; else names go beside values."""
+
+READABLE = 16
+"""A column of names that has so many is easy to read, though folded."""
+
+BETWEEN = 3
+"""What separates two columns of a table, in signs."""
+
+BAR_WIDTH = 12
+
+UNMAPPED = ("map_index", -1)
 
 WRITTEN_AT_ONCE = 32_768
 HELD_SECONDS = 0.2
@@ -39,6 +50,22 @@ _UNICODE_BREAKS = set("\x85\u2028\u2029")
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 
 
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """An amount, to be drawn as its share of the most that there is.
+
+    >>> str(Bar(3, 8))
+    '████▌'
+    """
+
+    amount: int
+    most: int
+
+    def __str__(self) -> str:
+        full, eighths = divmod(round(8 * BAR_WIDTH * self.amount / self.most) if self.most else 0, 8)
+        return "█" * full + " ▏▎▍▌▋▊▉"[eighths].strip()
+
+
 def chosen(output: Output) -> Output:
     """What `auto` means here: a table on a terminal, plain off it."""
     if output is not Output.AUTO:
@@ -47,9 +74,18 @@ def chosen(output: Output) -> Output:
 
 
 def records(
-    rows: Iterable[Record], columns: Sequence[str], output: Output, color: Color, *, headers: bool = True
+    rows: Iterable[Record],
+    columns: Sequence[str],
+    output: Output,
+    color: Color,
+    *,
+    headers: bool = True,
+    spare: Sequence[str] | None = None,
 ) -> None:
-    """Write rows of the same columns, in one of all formats. Without `headers` CSV and tables begin with a row."""
+    """Write rows of the same columns, in one of all formats. Without `headers` CSV and tables begin with a row.
+
+    With `spare` a table may leave out columns, as `table` says.
+    """
     form = chosen(output)
     picked = ({column: row[column] for column in columns} for row in rows)
     if form is Output.JSON:
@@ -63,7 +99,7 @@ def records(
     elif form is Output.PLAIN:
         _stream("\t".join(map(_cell, row.values())) + "\n" for row in picked)
     else:
-        table(picked, columns, color, headers=headers)
+        table(picked, columns, color, headers=headers, spare=spare)
 
 
 def document(value: object, output: Output) -> None:
@@ -96,26 +132,85 @@ def as_table(columns: Sequence[str], rows: Iterable[Sequence[str]], color: Color
     return _printed(drawn, console(color))
 
 
-def table(rows: Iterable[Record], columns: Sequence[str], color: Color, *, headers: bool = True) -> None:
-    """Draw a table for a person: sizes and times readable, numbers to the right."""
+def table(
+    rows: Iterable[Record],
+    columns: Sequence[str],
+    color: Color,
+    *,
+    headers: bool = True,
+    spare: Sequence[str] | None = None,
+) -> None:
+    """Draw a table for a person: sizes and times readable, numbers to the right, names folded where it is narrow.
+
+    With `spare` it leaves out the columns that say nothing, and of those that are spare, from the last on, what would
+    crowd the others.
+    """
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
     found = list(rows)
     canvas = console(color)
-    if len(columns) * NARROWEST > canvas.width:
-        write(_printed(_beside(found, columns), canvas))
+    shown = [_Column.of(name, title, found) for name, title in zip(columns, _titles(columns), strict=True)]
+    if spare is not None:
+        shown = _roomy([column for column in shown if column.says_something or not found], spare, canvas.width)
+    if sum(column.least_width for column in shown) > canvas.width:
+        write(_printed(_beside(shown), canvas))
         return
     drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_header=headers)
-    for column, title in zip(columns, _titles(columns), strict=True):
-        drawn.add_column(Text(title), justify=_side([row[column] for row in found]), overflow="fold")
-    for row in found:
-        drawn.add_row(*(Text(_readable(column, row[column])) for column in columns))
+    for column in shown:
+        drawn.add_column(Text(column.title), justify=column.side, overflow="fold", no_wrap=not column.folds)
+    for cells in zip(*(column.cells for column in shown), strict=True):
+        drawn.add_row(*map(Text, cells))
     write(_printed(drawn, canvas))
 
 
-def _beside(rows: Sequence[Record], columns: Sequence[str]) -> Any:
+def _roomy(columns: Sequence[_Column], spare: Sequence[str], width: int) -> Sequence[_Column]:
+    """The columns without those that can be spared, where lines would not hold all of them."""
+    left = list(columns)
+    for name in reversed(spare):
+        needed = sum(column.width if column.name in spare else column.good_width for column in left)
+        if needed > width:
+            left = [column for column in left if column.name != name]
+    return left
+
+
+@dataclass(frozen=True, slots=True)
+class _Column:
+    """A column as it is drawn. Widths are in signs, with what separates it from the next."""
+
+    name: str
+    title: str
+    cells: Sequence[str]
+    side: Literal["left", "right"]
+    width: int
+    folds: bool
+    says_something: bool
+
+    @classmethod
+    def of(cls, name: str, title: str, rows: Sequence[Record]) -> _Column:
+        """The column of some rows. Names can be folded; numbers, times and the like cannot."""
+        from rich.cells import cell_len
+
+        values = [row[name] for row in rows]
+        cells = [_readable(name, value) for value in values]
+        width = max(map(cell_len, (title, *cells)))
+        folds = any(type(value) is str for value in values)
+        says_something = any(value is not None and (name, value) != UNMAPPED for value in values)
+        return cls(name, title, cells, _side(values), width + BETWEEN, folds, says_something)
+
+    @property
+    def least_width(self) -> int:
+        """How narrow it can be drawn."""
+        return min(self.width, NARROWEST + BETWEEN) if self.folds else self.width
+
+    @property
+    def good_width(self) -> int:
+        """How narrow it is still easy to read."""
+        return min(self.width, READABLE + BETWEEN) if self.folds else self.width
+
+
+def _beside(columns: Sequence[_Column]) -> Any:
     """Each row as lines of a name and a value, for a terminal where a table would lose its narrowest columns."""
     from rich.table import Table
     from rich.text import Text
@@ -123,9 +218,9 @@ def _beside(rows: Sequence[Record], columns: Sequence[str]) -> Any:
     drawn = Table(box=None, pad_edge=False, show_header=False)
     drawn.add_column(overflow="fold", no_wrap=False)
     drawn.add_column(overflow="fold")
-    for row in rows:
-        for column, title in zip(columns, _titles(columns), strict=True):
-            drawn.add_row(Text(title), Text(_readable(column, row[column])))
+    for cells in zip(*(column.cells for column in columns), strict=True):
+        for column, cell in zip(columns, cells, strict=True):
+            drawn.add_row(Text(column.title), Text(cell))
         drawn.add_row("", "")
     return drawn
 
@@ -213,16 +308,6 @@ def colored(text: str, name: str, color: Color) -> str:
     """Text in one of the terminal's colours, where colours are wanted on stdout."""
     code = {"red": 31, "yellow": 33, "cyan": 36}[name]
     return f"\x1b[{code}m{text}\x1b[0m" if report.is_colored(sys.stdout, color) else text
-
-
-def bar(amount: int, most: int, width: int) -> str:
-    """A share as a bar, to an eighth of a sign.
-
-    >>> bar(3, 8, 4)
-    '█▌'
-    """
-    full, eighths = divmod(round(8 * width * amount / most) if most else 0, 8)
-    return "█" * full + " ▏▎▍▌▋▊▉"[eighths].strip()
 
 
 def readable_size(count: int) -> str:
