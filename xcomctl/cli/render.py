@@ -165,7 +165,7 @@ def table(
     write(_printed(drawn, canvas))
 
 
-def _roomy(columns: Sequence[_Column], spare: Sequence[str], width: int) -> Sequence[_Column]:
+def _roomy(columns: Sequence[_Column], spare: Sequence[str], width: int) -> list[_Column]:
     """The columns without those that can be spared, where lines would not hold all of them."""
     left = list(columns)
     for name in reversed(spare):
