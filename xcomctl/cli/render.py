@@ -23,6 +23,7 @@ from xcomctl.cli import report
 from xcomctl.cli.options import Color, Output
 
 Record: TypeAlias = Mapping[str, Any]
+Side: TypeAlias = Literal["left", "right"]
 
 WIDE = 10_000
 """The width of a table that no terminal limits: wide enough that nothing is cut."""
@@ -84,48 +85,45 @@ def as_csv(rows: Iterable[Record], columns: Sequence[str]) -> str:
 
 def as_table(columns: Sequence[str], rows: Iterable[Sequence[str]], color: Color) -> str:
     """Cells of text as the text of a table."""
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
-    drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in columns:
-        drawn.add_column(Text(column), overflow="fold")
-    for row in rows:
-        drawn.add_row(*(Text(cell) for cell in row))
-    return _printed(drawn, console(color))
+    return _drawn(columns, ["left"] * len(columns), list(rows), console(color))
 
 
 def table(rows: Iterable[Record], columns: Sequence[str], color: Color, *, headers: bool = True) -> None:
     """Draw a table for a person: sizes and times readable, numbers to the right."""
+    found = list(rows)
+    sides = [_side(row[column] for row in found) for column in columns]
+    cells = [[_readable(column, row[column]) for column in columns] for row in found]
+    write(_drawn([_title(column) for column in columns], sides, cells, console(color), headers=headers))
+
+
+def _drawn(
+    titles: Sequence[str], sides: Sequence[Side], rows: Sequence[Sequence[str]], canvas: Any, *, headers: bool = True
+) -> str:
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
-    found = list(rows)
-    canvas = console(color)
-    if len(columns) * NARROWEST > canvas.width:
-        write(_printed(_beside(found, columns), canvas))
-        return
+    if len(titles) * NARROWEST > canvas.width:
+        return _printed(_beside(titles, rows), canvas)
     drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_header=headers)
-    for column in columns:
-        drawn.add_column(Text(_title(column)), justify=_side([row[column] for row in found]), overflow="fold")
-    for row in found:
-        drawn.add_row(*(Text(_readable(column, row[column])) for column in columns))
-    write(_printed(drawn, canvas))
+    for title, side in zip(titles, sides, strict=True):
+        drawn.add_column(Text(title), justify=side, overflow="fold")
+    for row in rows:
+        drawn.add_row(*map(Text, row))
+    return _printed(drawn, canvas)
 
 
-def _beside(rows: Sequence[Record], columns: Sequence[str]) -> Any:
+def _beside(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> Any:
     """Each row as lines of a name and a value, for a terminal where a table would lose its narrowest columns."""
     from rich.table import Table
     from rich.text import Text
 
     drawn = Table(box=None, pad_edge=False, show_header=False)
-    drawn.add_column(overflow="fold", no_wrap=False)
+    drawn.add_column(overflow="fold")
     drawn.add_column(overflow="fold")
     for row in rows:
-        for column in columns:
-            drawn.add_row(Text(_title(column)), Text(_readable(column, row[column])))
+        for title, cell in zip(titles, row, strict=True):
+            drawn.add_row(Text(title.replace("\n", " ")), Text(cell))
         drawn.add_row("", "")
     return drawn
 
@@ -134,7 +132,7 @@ def _title(column: str) -> str:
     return column.replace("_bytes", "")
 
 
-def _side(values: Iterable[object]) -> Literal["left", "right"]:
+def _side(values: Iterable[object]) -> Side:
     """Numbers stand to the right."""
     kinds = {type(value) for value in values} - {type(None)}
     return "right" if kinds and kinds <= {int, float} else "left"
