@@ -15,29 +15,18 @@ import shutil
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
 from typing import Any, Literal, TypeAlias
 
 from xcomctl.cli import report
+from xcomctl.cli.drawing import Column, drawn, telling
 from xcomctl.cli.options import Color, Output
 
 Record: TypeAlias = Mapping[str, Any]
 
 WIDE = 10_000
 """The width of a table that no terminal limits: wide enough that nothing is cut."""
-
-NARROWEST = 8
-"""A column of names has so many signs at least, where they are longer; else names go beside values."""
-
-READABLE = 16
-"""A column of names that has so many is easy to read, though folded."""
-
-BETWEEN = 3
-"""What separates two columns of a table, in signs."""
-
-BAR_WIDTH = 12
 
 UNMAPPED = ("map_index", -1)
 
@@ -48,22 +37,6 @@ HELD_SECONDS = 0.2
 _ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
 _UNICODE_BREAKS = set("\x85\u2028\u2029")
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
-
-
-@dataclass(frozen=True, slots=True)
-class Bar:
-    """An amount, to be drawn as its share of the most that there is.
-
-    >>> str(Bar(3, 8))
-    '████▌'
-    """
-
-    amount: int
-    most: int
-
-    def __str__(self) -> str:
-        full, eighths = divmod(round(8 * BAR_WIDTH * self.amount / self.most) if self.most else 0, 8)
-        return "█" * full + " ▏▎▍▌▋▊▉"[eighths].strip()
 
 
 def chosen(output: Output) -> Output:
@@ -118,18 +91,13 @@ def as_csv(rows: Iterable[Record], columns: Sequence[str]) -> str:
     return "".join(_csv(rows, columns))
 
 
-def as_table(columns: Sequence[str], rows: Iterable[Sequence[str]], color: Color) -> str:
+def as_table(columns: Sequence[str], rows: Sequence[Sequence[str]], color: Color) -> str:
     """Cells of text as the text of a table."""
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
-    drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in columns:
-        drawn.add_column(Text(column), overflow="fold")
-    for row in rows:
-        drawn.add_row(*(Text(cell) for cell in row))
-    return _printed(drawn, console(color))
+    cells = zip(*rows, strict=True) if rows else ((),) * len(columns)
+    canvas = console(color)
+    return _printed(
+        drawn([Column(name, name, each) for name, each in zip(columns, cells, strict=True)], canvas.width), canvas
+    )
 
 
 def table(
@@ -145,84 +113,21 @@ def table(
     With `spare` it leaves out the columns that say nothing, and of those that are spare, from the last on, what would
     crowd the others.
     """
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
     found = list(rows)
     canvas = console(color)
-    shown = [_Column.of(name, title, found) for name, title in zip(columns, _titles(columns), strict=True)]
-    if spare is not None:
-        shown = _roomy([column for column in shown if column.says_something or not found], spare, canvas.width)
-    if sum(column.least_width for column in shown) > canvas.width:
-        write(_printed(_beside(shown), canvas))
-        return
-    drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_header=headers)
-    for column in shown:
-        drawn.add_column(Text(column.title), justify=column.side, overflow="fold", no_wrap=not column.folds)
-    for cells in zip(*(column.cells for column in shown), strict=True):
-        drawn.add_row(*map(Text, cells))
-    write(_printed(drawn, canvas))
+    shown = [_column(name, title, found) for name, title in zip(columns, _titles(columns), strict=True)]
+    if spare is not None and found:
+        shown = telling(shown, spare, canvas.width)
+    write(_printed(drawn(shown, canvas.width, headers=headers), canvas))
 
 
-def _roomy(columns: Sequence[_Column], spare: Sequence[str], width: int) -> list[_Column]:
-    """The columns without those that can be spared, where lines would not hold all of them."""
-    left = list(columns)
-    for name in reversed(spare):
-        needed = sum(column.width if column.name in spare else column.good_width for column in left)
-        if needed > width:
-            left = [column for column in left if column.name != name]
-    return left
-
-
-@dataclass(frozen=True, slots=True)
-class _Column:
-    """A column as it is drawn. Widths are in signs, with what separates it from the next."""
-
-    name: str
-    title: str
-    cells: Sequence[str]
-    side: Literal["left", "right"]
-    width: int
-    folds: bool
-    says_something: bool
-
-    @classmethod
-    def of(cls, name: str, title: str, rows: Sequence[Record]) -> _Column:
-        """The column of some rows. Names can be folded; numbers, times and the like cannot."""
-        from rich.cells import cell_len
-
-        values = [row[name] for row in rows]
-        cells = [_readable(name, value) for value in values]
-        width = max(map(cell_len, (title, *cells)))
-        folds = any(type(value) is str for value in values)
-        says_something = any(value is not None and (name, value) != UNMAPPED for value in values)
-        return cls(name, title, cells, _side(values), width + BETWEEN, folds, says_something)
-
-    @property
-    def least_width(self) -> int:
-        """How narrow it can be drawn."""
-        return min(self.width, NARROWEST + BETWEEN) if self.folds else self.width
-
-    @property
-    def good_width(self) -> int:
-        """How narrow it is still easy to read."""
-        return min(self.width, READABLE + BETWEEN) if self.folds else self.width
-
-
-def _beside(columns: Sequence[_Column]) -> Any:
-    """Each row as lines of a name and a value, for a terminal where a table would lose its narrowest columns."""
-    from rich.table import Table
-    from rich.text import Text
-
-    drawn = Table(box=None, pad_edge=False, show_header=False)
-    drawn.add_column(overflow="fold", no_wrap=False)
-    drawn.add_column(overflow="fold")
-    for cells in zip(*(column.cells for column in columns), strict=True):
-        for column, cell in zip(columns, cells, strict=True):
-            drawn.add_row(Text(column.title), Text(cell))
-        drawn.add_row("", "")
-    return drawn
+def _column(name: str, title: str, rows: Sequence[Record]) -> Column:
+    """The column of some rows. Names can be folded; numbers, times and the like cannot."""
+    values = [row[name] for row in rows]
+    cells = [_readable(name, value) for value in values]
+    folds = any(type(value) is str for value in values)
+    says_something = any(value is not None and (name, value) != UNMAPPED for value in values)
+    return Column(name, title, cells, _side(values), folds, says_something)
 
 
 def _titles(columns: Sequence[str]) -> list[str]:
