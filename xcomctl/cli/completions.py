@@ -31,10 +31,17 @@ def completions(shell: Annotated[Shell, typer.Argument(help="The shell to print 
     Examples:
 
       xcomctl completions bash > ~/.local/share/bash-completion/completions/xcomctl
+        For bash with the package bash-completion; or `source <(xcomctl completions bash)`.
 
       xcomctl completions zsh > "${fpath[1]}/_xcomctl"
+        For zsh, before its compinit.
 
       xcomctl completions fish > ~/.config/fish/completions/xcomctl.fish
+        For fish.
+
+    Exit status:
+
+      0 2
     """
     render.write(script(shell))
 

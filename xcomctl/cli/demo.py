@@ -26,6 +26,19 @@ def demo(
 
     Makes an Airflow home on SQLite with object storage in local files, runs a DAG six times, deletes one run the way
     people do, makes the files look old, and then runs ls, get and gc --dry-run on what is there.
+
+    Examples:
+
+      xcomctl demo
+        The sandbox in the folder xcomctl-demo.
+
+      xcomctl demo /tmp/sandbox --force
+        In another folder, in the place of a sandbox that is there.
+
+    Exit status:
+
+      0 2 10 12
+      1  A command of the tour failed.
     """
     said = report.start(display)
     from xcomctl.demo.build import build

@@ -143,12 +143,22 @@ def gc(
     Examples:
 
       xcomctl gc --dry-run
+        What a run now would do; nothing is changed.
 
       xcomctl gc --yes --quiet
+        The line for cron: marks, and deletes what an earlier run has marked.
 
       xcomctl gc --explain s3://bucket/xcom/dag/run/task/0b0e6c9c-5b0f-4e1c-9c57-8d2a4c3a6a11
+        Why this object stays or goes.
 
       xcomctl gc --history
+        The runs there were, each with the id that `xcomctl restore` takes.
+
+    Exit status:
+
+      0 2 3 5 10 11 12
+      1  The question was answered with no.
+      4  --explain: the store holds no such object.
     """
     said = report.start(display)
     rules = _rules(orphans, safety)

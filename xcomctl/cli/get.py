@@ -76,10 +76,21 @@ def get(
     Examples:
 
       xcomctl get etl latest load
+        The return value of the task `load`, of the newest run that has one.
 
       xcomctl get etl latest train --key model_accuracy -o json
+        One key, as JSON for a program.
+
+      xcomctl get etl latest train --path 'scores[0]'
+        Only a part of the value.
 
       xcomctl get etl scheduled__2026-01-01T00:00:00+00:00 load --raw -O load.json.gz
+        The very bytes of one run's value, in a file.
+
+    Exit status:
+
+      0 2 10 12
+      4  There is no such XCom, or its object is gone.
     """
     said = report.start(display)
     _require_sense(wanted)

@@ -53,12 +53,20 @@ def ls(place: Place, rows: Rows, shape: Shape, display: Display) -> None:
     Examples:
 
       xcomctl ls --dag-id 'etl_*' --since 7d
+        What these DAGs have pushed in the last week.
 
       xcomctl ls --sort -size_bytes --limit 20
+        The twenty largest rows.
 
       xcomctl ls --state dangling -o json
+        The references whose object is gone, for a program.
 
       xcomctl ls --archive --columns dag_id,run_id,key,archive
+        What archive tables hold, and which of them.
+
+    Exit status:
+
+      0 2 10 12
     """
     said = report.start(display)
     from xcomctl.operations import listing

@@ -108,14 +108,24 @@ def migrate(
     Examples:
 
       xcomctl migrate --dry-run
+        How many values are above Airflow's threshold; nothing is changed.
 
       xcomctl migrate --threshold 100kB --older-than 7d --yes --time-budget 50m
+        Large values of a week and older, for at most 50 minutes.
 
       xcomctl migrate --to inline --dag-id etl --yes
+        Brings one DAG's values back into their rows.
 
       xcomctl migrate --relocate s3://old_conn@old-bucket/xcom --yes
+        Lets what lies in an old bucket follow to the base path.
 
       xcomctl migrate --rule s3 --relocate s3://my_conn@my-bucket --yes
+        Takes over what a hand-written backend wrote.
+
+    Exit status:
+
+      0 2 3 5 10 11 12
+      1  The question was answered with no.
     """
     said = report.start(display)
     rules = _rules(rows, moving, running, acting)

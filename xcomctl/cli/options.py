@@ -11,7 +11,7 @@ import inspect
 import re
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from enum import Enum
@@ -326,8 +326,24 @@ def size(text: str, option: str) -> int:
 
 
 def choose(names: Sequence[str], allowed: Sequence[str], option: str) -> tuple[str, ...]:
-    """Names out of those allowed; the error lists them."""
+    """Names out of those allowed; the error lists them, the nearest first."""
     for name in names:
         if name not in allowed:
-            raise UsageError(f"{option}: there is no {name!r}", hint=f"one of {', '.join(allowed)}")
+            meant = did_you_mean(name, allowed)
+            raise UsageError(
+                f"{option}: there is no {name!r}", hint=f"{meant}{' ' if meant else ''}one of {', '.join(allowed)}"
+            )
     return tuple(names)
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """The question after the nearest of some words; empty where none is near.
+
+    >>> did_you_mean("lss", ["ls", "get"])
+    'did you mean ls?'
+    """
+    from difflib import get_close_matches
+
+    by_folded = {each.lower(): each for each in known}
+    near = get_close_matches(word.lower(), by_folded, n=1)
+    return f"did you mean {by_folded[near[0]]}?" if near else ""

@@ -98,12 +98,22 @@ def verify_backend(
     Examples:
 
       xcomctl verify-backend
+        All checks, in this container.
 
       xcomctl verify-backend -q --wait 60s
+        For an init container: says only what fails, and gives it a minute.
 
       xcomctl verify-backend --fingerprint > worker.json
+        What this container is made of.
 
       xcomctl verify-backend --compare scheduler.json worker.json api-server.json
+        In what containers differ.
+
+    Exit status:
+
+      0  No check failed.
+      1  A check failed, or something stood in the way of the checks.
+      2
     """
     said = report.start(display)
     _require_sense(trial, comparing, files or ())
