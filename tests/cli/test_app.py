@@ -101,10 +101,9 @@ def test_the_installed_command_is_the_same(bare):
         (["gc", "--help"], {}),
         (["demo", "--help"], {}),
         (["completions", "bash"], {}),
-        ([], {"_XCOMCTL_COMPLETE": "complete_bash", "COMP_WORDS": "xcomctl\nls\n--so", "COMP_CWORD": "2"}),
         (["ls", "--sort", "nonsense"], {}),
     ],
-    ids=["help", "version", "ls", "get", "gc", "demo", "completions", "completing", "mistake"],
+    ids=["help", "version", "ls", "get", "gc", "demo", "completions", "mistake"],
 )
 def test_what_reads_nothing_loads_nothing(bare, words, environment):
     script = (

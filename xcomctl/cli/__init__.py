@@ -19,10 +19,14 @@ from xcomctl.errors import ExitCode, StorageError, UsageError, XcomctlError
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit code. Every error becomes two lines on stderr."""
-    from xcomctl.cli.app import command_line
-
     words = list(sys.argv[1:] if arguments is None else arguments)
     _open_missing_streams()
+    if (shell := os.environ.get("_XCOMCTL_COMPLETE")) is not None:
+        from xcomctl.cli import completing
+
+        completing.answer(shell, words)
+    from xcomctl.cli.app import command_line
+
     report.start(Display())
     try:
         _require_text(words)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import typer
@@ -89,9 +88,5 @@ for command in (
 
 
 def command_line() -> Any:
-    """The command tree as Typer runs it, ready for a shell that asks for completions."""
-    if "_XCOMCTL_COMPLETE" in os.environ:
-        from typer import completion
-
-        completion.completion_init()
+    """The command tree as Typer runs it."""
     return typer.main.get_command(app)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from xcomctl.cli import render, report
+from xcomctl.cli import render, report, suggest
 from xcomctl.cli.options import Display, flag, takes
 from xcomctl.errors import ExitCode
 
@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 @takes(Display)
 def demo(
     display: Display,
-    folder: Annotated[Path, typer.Argument(help="The folder of the sandbox.")] = Path("xcomctl-demo"),
+    folder: Annotated[Path, typer.Argument(help="The folder of the sandbox.", autocompletion=suggest.files)] = Path(
+        "xcomctl-demo"
+    ),
     force: Annotated[bool, flag("--force", env="", help="Replace a sandbox that is there.")] = False,
 ) -> ExitCode:
     """Build a sandbox with a real Airflow, and look around in it.

@@ -13,7 +13,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Optional
 
-from xcomctl.cli import render, report, signals
+from xcomctl.cli import render, report, signals, suggest
 from xcomctl.cli.accounts import ask, show_dags, tell_failures, tell_outcome, tell_plan, told
 from xcomctl.cli.opening import opened
 from xcomctl.cli.options import Control, Display, Place, TimeBudget, choose, duration, flag, takes
@@ -43,10 +43,24 @@ class Orphans:
         flag("--older-than", metavar="AGE", panel=_ORPHANS, help="Only objects of this age: 3d; 7d in a single pass."),
     ] = None
     dag_id: Annotated[
-        Optional[list[str]], flag("--dag-id", metavar="GLOB", panel=_ORPHANS, help="Only objects of these DAGs.")
+        Optional[list[str]],
+        flag(
+            "--dag-id",
+            metavar="GLOB",
+            autocompletion=suggest.dag_ids,
+            panel=_ORPHANS,
+            help="Only objects of these DAGs.",
+        ),
     ] = None
     exclude_dag_id: Annotated[
-        Optional[list[str]], flag("--exclude-dag-id", metavar="GLOB", panel=_ORPHANS, help="Not of these DAGs.")
+        Optional[list[str]],
+        flag(
+            "--exclude-dag-id",
+            metavar="GLOB",
+            autocompletion=suggest.dag_ids,
+            panel=_ORPHANS,
+            help="Not of these DAGs.",
+        ),
     ] = None
     include_unknown_dag: Annotated[
         Optional[list[str]],
@@ -107,7 +121,13 @@ class Running:
     time_budget: TimeBudget = None
     metrics_file: Annotated[
         Optional[Path],
-        flag("--metrics-file", metavar="FILE", panel=_RUNNING, help="Write what was done, for Prometheus."),
+        flag(
+            "--metrics-file",
+            metavar="FILE",
+            autocompletion=suggest.files,
+            panel=_RUNNING,
+            help="Write what was done, for Prometheus.",
+        ),
     ] = None
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Annotated, Optional
 
-from xcomctl.cli import render, report
+import typer
+
+from xcomctl.cli import render, report, suggest
 from xcomctl.cli.opening import opened
 from xcomctl.cli.options import Display, Place, Rows, choose, flag, takes
 from xcomctl.model import State
@@ -15,17 +18,38 @@ from xcomctl.model import State
 TERMINAL_LIMIT = 50
 
 
+def _fields(context: typer.Context) -> Sequence[str]:
+    from xcomctl.operations.listing import fields_of
+
+    checked = context.params.get("check") or State.DANGLING in (context.params.get("state") or ())
+    return fields_of(checked=bool(checked), archived=bool(context.params.get("archive")))
+
+
 @dataclass(frozen=True)
 class Shape:
     """How rows are listed."""
 
     sort: Annotated[
-        Optional[str], flag("--sort", metavar="[-]FIELD", help="Sort by a field; with - before it descending.")
+        Optional[str],
+        flag(
+            "--sort",
+            metavar="[-]FIELD",
+            autocompletion=suggest.one_of(_fields),
+            help="Sort by a field; with - before it descending.",
+        ),
     ] = None
     limit: Annotated[
         Optional[int], flag("--limit", metavar="N", min=0, help="At most N rows; 0 is all. 50 on a terminal.")
     ] = None
-    columns: Annotated[Optional[str], flag("--columns", metavar="A,B", help="Only these fields, in this order.")] = None
+    columns: Annotated[
+        Optional[str],
+        flag(
+            "--columns",
+            metavar="A,B",
+            autocompletion=suggest.list_of(_fields),
+            help="Only these fields, in this order.",
+        ),
+    ] = None
     check: Annotated[bool, flag("--check", help="Look each object up: is it there, how large, how old?")] = False
     all_attempts: Annotated[bool, flag("--all-attempts", help="Also the XComs of earlier attempts (Airflow 3.4).")] = (
         False

@@ -10,7 +10,7 @@ from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Optional
 
-from xcomctl.cli import render, report, signals
+from xcomctl.cli import render, report, signals, suggest
 from xcomctl.cli.accounts import tell_refusals, tell_some, told
 from xcomctl.cli.opening import opened
 from xcomctl.cli.options import Acting, Control, Display, Place, Rows, choose, flag, size, takes
@@ -61,7 +61,10 @@ class Moving:
         ),
     ] = None
     rules: Annotated[
-        Optional[Path], flag("--rules", metavar="FILE", panel=_MOVING, help="Rules of your own, in TOML.")
+        Optional[Path],
+        flag(
+            "--rules", metavar="FILE", autocompletion=suggest.files, panel=_MOVING, help="Rules of your own, in TOML."
+        ),
     ] = None
     threshold: Annotated[
         Optional[str],

@@ -19,6 +19,7 @@ from typing import Annotated, Any, Optional, TypeVar, get_type_hints
 
 import typer
 
+from xcomctl.cli import suggest
 from xcomctl.errors import UsageError
 from xcomctl.model import Filter, State
 
@@ -171,18 +172,29 @@ class Rows:
 
     dag_id: Annotated[
         Optional[list[str]],
-        flag("--dag-id", metavar="GLOB", panel=_ROWS, help="Only these DAGs; repeatable."),
+        flag(
+            "--dag-id", metavar="GLOB", autocompletion=suggest.dag_ids, panel=_ROWS, help="Only these DAGs; repeatable."
+        ),
     ] = None
     run_id: Annotated[
         Optional[list[str]],
-        flag("--run-id", metavar="GLOB", panel=_ROWS, help="Only these runs; repeatable."),
+        flag(
+            "--run-id", metavar="GLOB", autocompletion=suggest.run_ids, panel=_ROWS, help="Only these runs; repeatable."
+        ),
     ] = None
     task_id: Annotated[
         Optional[list[str]],
-        flag("--task-id", metavar="GLOB", panel=_ROWS, help="Only these tasks; repeatable."),
+        flag(
+            "--task-id",
+            metavar="GLOB",
+            autocompletion=suggest.task_ids,
+            panel=_ROWS,
+            help="Only these tasks; repeatable.",
+        ),
     ] = None
     key: Annotated[
-        Optional[list[str]], flag("--key", metavar="GLOB", panel=_ROWS, help="Only these keys; repeatable.")
+        Optional[list[str]],
+        flag("--key", metavar="GLOB", autocompletion=suggest.keys, panel=_ROWS, help="Only these keys; repeatable."),
     ] = None
     map_index: Annotated[
         Optional[int],
@@ -191,10 +203,12 @@ class Rows:
         ),
     ] = None
     exclude_dag_id: Annotated[
-        Optional[list[str]], flag("--exclude-dag-id", metavar="GLOB", panel=_ROWS, help="Not these DAGs.")
+        Optional[list[str]],
+        flag("--exclude-dag-id", metavar="GLOB", autocompletion=suggest.dag_ids, panel=_ROWS, help="Not these DAGs."),
     ] = None
     exclude_key: Annotated[
-        Optional[list[str]], flag("--exclude-key", metavar="GLOB", panel=_ROWS, help="Not these keys.")
+        Optional[list[str]],
+        flag("--exclude-key", metavar="GLOB", autocompletion=suggest.keys, panel=_ROWS, help="Not these keys."),
     ] = None
     older_than: Annotated[
         Optional[str],
