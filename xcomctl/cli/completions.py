@@ -52,7 +52,7 @@ _xcomctl() {
   done
   [[ $lines[1] == *nospace* ]] && space=(-S '')
   [[ $lines[1] == *files* ]] && _files && return
-  (( $#values )) && compadd -V values $space -l -d shown -a values
+  (( $#values )) && compadd -V values "${(@)space}" -l -d shown -a values
 }
 
 # Sourced, this file registers; found in fpath, it is itself what completes.
