@@ -105,5 +105,6 @@ def completions(shell: Annotated[Shell, typer.Argument(help="The shell to print 
     Exit status:
 
       0 2
+      12  The output could not be written.
     """
     render.write(SCRIPTS[shell])

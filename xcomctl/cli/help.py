@@ -43,6 +43,7 @@ def help(
 
       0
       2  There is no such topic or command.
+      12  The output could not be written.
     """
     tree = _tree(context)
     root: Any = context.parent or context

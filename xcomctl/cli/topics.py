@@ -135,7 +135,7 @@ def _output(page: Page, tree: Any) -> None:
     )
     page.heading("Formats, by -o")
     page.terms((form.value, words) for form, words in FORMATS.items())
-    page.heading("Fields of a row of ls, also as --columns and --sort take them")
+    page.heading("Fields of ls, for --columns and --sort")
     objects = [name for name in FIELDS if name not in ROW_FIELDS]
     page.terms(
         [("always", ", ".join(ROW_FIELDS)), ("with --check", ", ".join(objects)), ("with --archive", ARCHIVE_FIELD)]
