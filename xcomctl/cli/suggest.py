@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -17,8 +18,11 @@ import typer
 if TYPE_CHECKING:
     from xcomctl.catalog.names import Names
 
-SECONDS = 0.7
-"""How long a person who has pressed TAB waits for a database."""
+SECONDS = 0.8
+LEAST_SECONDS = 0.4
+"""How long a person who has pressed TAB waits, from the start of the process on, and how long at least for a database."""
+
+_STARTED = time.monotonic()
 
 FILES, NO_SPACE = "files", "nospace"
 wanted: set[str] = set()
@@ -101,7 +105,7 @@ def _named(ctx: typer.Context, ask: Callable[[Names], list[str]]) -> list[str]:
         _import_sqlalchemy()
         thread = threading.Thread(target=asking, daemon=True)
         thread.start()
-        thread.join(SECONDS)
+        thread.join(max(LEAST_SECONDS, SECONDS - (time.monotonic() - _STARTED)))
     return list(answer)
 
 
