@@ -43,6 +43,13 @@ LINES = [
     ("xcomctl ls --columns object_s", []),
     ("xcomctl ls --sort -m", ["-map_index"]),
     ("xcomctl ls --dag-id nope --task-id ", []),
+    ("xcomctl du --by dag_id,k", ["dag_id,key"]),
+    ("xcomctl du --by key --columns ke", ["key"]),
+    ("xcomctl fsck --only dan", ["dangling"]),
+    ("xcomctl fsck --columns seve", ["severity"]),
+    ("xcomctl preflight --columns seve", ["severity"]),
+    ("xcomctl verify-backend --columns stat", ["status"]),
+    ("xcomctl gc --history --columns operation", ["operation_id"]),
 ]
 
 BASH = """

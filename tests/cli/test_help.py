@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import subprocess
 import sys
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
@@ -229,6 +231,7 @@ class TestExitCodes:
         """Command lines that end in many ways: words, variables, and where stdout goes."""
         scene.push("d", "r", "t", key="k")
         scene.leak("d")
+        scene.world.push("d", "r", "t", key="gone", value=json.dumps(f"{scene.base.text}/d/r/t/{uuid4()}"))
         where, nowhere = place(scene), ("--db", "sqlite:////nonexistent.db")
         unset, broken = {}, {settings.BASE_PATH_ENV: "nonsense"}
         no_folder = (*where[:2], "--base-path", "file:///nonexistent/folder")
@@ -242,6 +245,8 @@ class TestExitCodes:
                 (("d", "r", "t", *where), unset, "/dev/null"),
                 (("d", "r", "t", *nowhere), unset, "/dev/null"),
             ],
+            "du": [*both(*where), lost],
+            "fsck": [*both(*where, "--only", "orphan", "-o", "json"), (where, unset, "/dev/null"), lost],
             "gc": [
                 *both("-n", *where),
                 (("-n", *nowhere), unset, "/dev/null"),

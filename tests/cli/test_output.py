@@ -8,22 +8,29 @@ import json
 import os
 import re
 import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.cells import cell_len
 
-from tests.cli.conftest import XCOMCTL, Result, Run, place
+from tests.cli.conftest import PATIENCE_SECONDS, XCOMCTL, Result, Run, place
 from tests.lab.database import Databases
 from tests.lab.world import Push, World
 from tests.operations.scene import Scene
+from xcomctl.backend.storage import Stores
 from xcomctl.cli import render
 from xcomctl.cli.options import Output
+from xcomctl.model import XComKey
+from xcomctl.operations import fetching
 
 pytestmark = [pytest.mark.databases("sqlite-3.3"), pytest.mark.stores("file")]
 
+ROOT = str(Path(__file__).parents[2])
 BASE = "s3://bucket/xcom"
 TEXT = st.text().filter(lambda text: "\0" not in text)
 """Python's own reader of CSV stops at NUL until 3.11."""
@@ -196,6 +203,20 @@ def test_a_long_reference_is_never_cut(cli: Run, terminal: Run, scene: Scene):
     assert max(len(line) for line in narrow) <= 60
 
 
+@pytest.mark.parametrize("columns", [20, 40, 100])
+def test_wide_signs_take_two_places_and_none_turns_a_line_around(terminal: Run, scene: Scene, columns: int):
+    keys = ["表" * 30, "👩‍👩‍👧" * 9, "\u202egpj.exe\u2066", "\x9b31m\x07\x1b]0;title\x07", "[bold]:smile:[/bold]"]
+    for key in keys:
+        scene.world.push("d", "r", "t", key=key, value="1")
+    shown = terminal("ls", *place(scene), "--columns", "dag_id,key,size_bytes", columns=columns)
+    assert shown.code == 0 and max(map(cell_len, shown.lines)) <= columns
+    assert not re.search("[\u202e\u2066\x9b\x07]|\x1b\\]", shown.text)
+    drawn = "".join(line.replace(" ", "") for line in shown.lines)
+    assert drawn.count("表") == 30 and drawn.count("👧") == 9
+    if columns > 20:
+        assert "\\u202egpj.exe\\u2066" in drawn and "[bold]:smile:[/bold]" in drawn
+
+
 CLOSED = [
     ("ls",),
     ("ls", "-o", "table"),
@@ -256,6 +277,101 @@ def test_colours_are_for_terminals(terminal: Run, cli: Run):
     )
 
 
+@pytest.mark.parametrize(
+    ("settings", "colored"),
+    [
+        ({}, False),
+        ({"FORCE_COLOR": "1"}, True),
+        ({"FORCE_COLOR": ""}, False),
+        ({"FORCE_COLOR": "1", "NO_COLOR": "1"}, False),
+        ({"FORCE_COLOR": "1", "NO_COLOR": ""}, True),
+        ({"XCOMCTL_COLOR": "always", "NO_COLOR": "1"}, True),
+        ({"XCOMCTL_COLOR": "never", "FORCE_COLOR": "1"}, False),
+    ],
+    ids=str,
+)
+def test_one_rule_of_colours_for_both_streams(process: Run, nasty, settings: dict[str, str], colored: bool):
+    drawn = process("ls", *nasty, "-o", "table", **settings)
+    assert (b"\x1b[" in drawn.out) is colored
+    assert re.sub(r"\x1b\[\d*m", "", drawn.text).splitlines()[1].split() == GOLDEN["table"].splitlines()[1].split()
+    assert process("ls", "--since", "never", **settings).err.startswith("\x1b[31m") is colored
+    assert process("ls", "--nope", **settings).err.startswith("\x1b[31m") is colored
+
+
+def test_an_empty_no_color_on_a_terminal_is_none(terminal: Run, nasty):
+    assert "\x1b[1m" in terminal("ls", *nasty, NO_COLOR="").text
+    assert "\x1b" not in terminal("ls", *nasty, NO_COLOR="0").text
+
+
+SLOW = """
+import time
+from xcomctl.cli import render
+from xcomctl.cli.options import Color, Output
+
+def rows():
+    for number in range(3):
+        yield {"number": number}
+        if number == 1:
+            time.sleep(0.3)
+    if FAILS:
+        raise OSError("gone")
+    input()
+
+render.records(rows(), ("number",), Output("FORM"), Color.AUTO)
+"""
+
+
+@pytest.mark.parametrize("form", ["plain", "csv", "json", "jsonl", "yaml"])
+def test_rows_that_come_slowly_are_shown_before_the_last(bare, form):
+    code = SLOW.replace("FAILS", "False").replace("FORM", form)
+    running = subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={**bare, "PYTHONPATH": ROOT}
+    )
+    assert running.stdin is not None and running.stdout is not None
+    first = os.read(running.stdout.fileno(), 4096)
+    rest, _ = running.communicate(b"\n", timeout=PATIENCE_SECONDS)
+    assert running.returncode == 0 and (first + rest).decode() == "".join(_three(form)) and b"1" in first
+
+
+def _three(form: str) -> list[str]:
+    """What three numbers are in a format."""
+    names = {"csv": "number\n", "json": '[{"number": 0},\n {"number": 1},\n {"number": 2}]\n'}
+    lines = {"json": "", "jsonl": '{"number": %d}\n', "yaml": "- number: %d\n"}.get(form, "%d\n")
+    return [names.get(form, ""), *(lines % number for number in range(3) if lines)]
+
+
+def test_json_that_broke_off_is_no_json(bare):
+    code = SLOW.replace("FAILS", "True").replace("FORM", "json")
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, env={**bare, "PYTHONPATH": ROOT}, check=False
+    )
+    assert done.returncode == 1 and done.stdout.startswith(b'[{"number": 0}')
+    with pytest.raises(json.JSONDecodeError):
+        json.loads(done.stdout)
+
+
+def test_progress_and_rows_share_a_terminal(terminal: Run, scene: Scene):
+    scene.world.push_many(Push("d", f"r {number % 9}", "t", number) for number in range(30_000))
+    asked = ("ls", *place(scene), "--limit", "0", "--columns", "run_id,map_index", "-o", "plain")
+    shown = terminal(*asked).text
+    counted = re.findall("\r\x1b\\[K[0-9,]+ rows read", shown)
+    assert counted and "rows read" not in terminal(*asked, "-q").text
+    lines = re.sub("\r\x1b\\[K([0-9,]+ rows read)?", "", shown).splitlines()
+    assert sorted(lines) == sorted(f"r {number % 9}\t{number}" for number in range(30_000))
+    assert not re.search("rows read(?!\r\x1b\\[K)", shown)
+
+
+def test_a_large_object_is_counted_as_it_is_read(scene: Scene):
+    body = json.dumps("x" * 2_500_000).encode()
+    url = scene.put("d/r/t/00000000-0000-4000-8000-000000000000", body)
+    scene.world.push("d", "r", "t", value=json.dumps(url))
+    (row,) = scene.catalog.values(XComKey("d", "r", "t", -1, "return_value"))
+    told: list[tuple[str, int]] = []
+    fetched = fetching.fetch(row, Stores(scene.base, {}), lambda step, done: told.append((step, done)))
+    assert fetched.raw == body
+    assert told == [("bytes read", 1 << 20), ("bytes read", 2 << 20), ("bytes read", len(body))]
+
+
 def test_what_is_said_is_not_data(cli: Run, nasty):
     loud = cli("ls", *nasty, "-v", "--limit", "1", "-o", "json")
     assert len(loud.json) == 1
@@ -277,3 +393,27 @@ def test_the_log_as_json(cli: Run, nasty):
     (line,) = [json.loads(line) for line in failed.err.splitlines()]
     assert (line["level"], line["event"]) == ("error", "--since 'never' is not a time")
     assert line["hint"].startswith("write 2026-")
+
+
+@pytest.mark.parametrize(
+    ("words", "event"),
+    [
+        (("--nope",), "No such option: --nope"),
+        (("nope",), "No such command"),
+        (("get", "d"), "Missing argument"),
+        (("ls", "--limit", "x"), "Invalid value for '--limit'"),
+        (("ls", b"\xff".decode(errors="surrogateescape")), "an argument is not UTF-8"),
+        (("ls", "--debug", "--db", "nonsense"), "the database URL cannot be read"),
+    ],
+)
+def test_what_is_wrong_with_the_options_is_logged_as_json_too(cli: Run, words: tuple[str, ...], event: str):
+    for more, settings in (
+        ((), {"XCOMCTL_LOG_FORMAT": "json"}),
+        (("--log-format=json",), {}),
+        (("--log-format", "json"), {"XCOMCTL_LOG_FORMAT": "text"}),
+    ):
+        done = cli(*words, *more, **settings)
+        (line,) = [json.loads(line) for line in done.err.splitlines()]
+        assert done.code in (2, 10) and line["level"] == "error" and line["hint"]
+        assert event in line["event"] or (more and words == ("--nope",) and "No such option" in line["event"])
+        assert ("traceback" in line) is ("--debug" in words)

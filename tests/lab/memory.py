@@ -223,6 +223,9 @@ class MemoryStore:
         except StorageError:
             return WayBack.TRASH
 
+    def expiry(self, prefix: str) -> timedelta | None:
+        return None
+
     def remove(self, removals: Sequence[Removal], way: WayBack, *, look_first: bool) -> Iterator[Deletion]:
         for removal in removals:
             yield self._remove(removal, way, look_first)

@@ -22,8 +22,8 @@ from xcomctl.catalog import database as catalog_database
 from xcomctl.catalog import open_catalog
 from xcomctl.catalog.treatments import CAST, TREATMENTS
 from xcomctl.errors import UsageError
-from xcomctl.model import Filter
-from xcomctl.operations.preflight import Finding, Kind, Severity, Survey, target_of
+from xcomctl.model import Filter, Severity
+from xcomctl.operations.preflight import Finding, Kind, Survey, target_of
 
 BASE = parse_base("file:///xcom")
 ALL = Filter()

@@ -16,8 +16,8 @@ from tests.upgrades.corpus import CORPUS
 from xcomctl.catalog import Catalog, open_catalog
 from xcomctl.catalog import database as catalog_database
 from xcomctl.catalog.treatments import LAST_READ, TREATMENTS
-from xcomctl.model import Filter
-from xcomctl.operations.preflight import Finding, Kind, Severity, Survey, Target, target_of
+from xcomctl.model import Filter, Severity
+from xcomctl.operations.preflight import Finding, Kind, Survey, Target, target_of
 
 RECORDS: dict[str, dict[str, Any]] = {
     dialect: json.loads(Path(__file__).with_name(f"{dialect}.json").read_text())["targets"]

@@ -42,7 +42,8 @@ class StoredValue:
 class Row:
     """An XCom, and the primary key of its row in one of the tables. `is_dag_result`: the result of a whole run.
 
-    `string` is what the value is where that is a short string, of JSON or pickled. `digest` is the database's own of
+    `string` is what the value is where that is a short string, of JSON or pickled, and `encodings` how often JSON
+    encodes it, 0 for a pickle. `digest` is the database's own of
     the value's text, where it was asked for; None where the value is NULL.
     """
 
@@ -51,6 +52,7 @@ class Row:
     key: tuple[Any, ...]
     is_dag_result: bool
     string: str | None = None
+    encodings: int = 0
     digest: str | None = None
 
 
@@ -93,6 +95,12 @@ class Catalog:
         """Its tables, as they were when they were last looked at."""
         return self.database.schema
 
+    @property
+    def plain_base(self) -> str | None:
+        """The beginning of the references that Airflow follows, as they are spelled; None where JSON may escape it."""
+        spelled = self._base.text.rstrip("/") if self._base is not None else ""
+        return spelled if spelled and spelled.isascii() and json.dumps(spelled) == f'"{spelled}"' else None
+
     def rows(self, selected: Filter, *, all_attempts: bool = False) -> Iterator[XCom]:
         """The XComs that a filter means, streamed in the order of their runs; large values are not read."""
         for table in self.schema.live:
@@ -123,6 +131,17 @@ class Catalog:
 
         return (row for row in self._addressed(selected, is_short_string) if row.string is not None)
 
+    def notable(self, selected: Filter, at_least: int | None) -> Iterator[Row]:
+        """The rows that a filter means, of every attempt, that are a short string or a pickle, or as large as that."""
+        from sqlalchemy import or_
+
+        def is_notable(value: ColumnElement[Any], form: Form) -> ColumnElement[Any]:
+            dialect = self._dialect
+            told = [dialect.small_string(value, form).is_not(None), dialect.is_pickle(value, form)]
+            return or_(*told, *([dialect.size(value, form) >= at_least] if at_least is not None else []))
+
+        return self._addressed(selected, is_notable)
+
     def _addressed(self, selected: Filter, condition: OfValue | None, *, digested: bool = False) -> Iterator[Row]:
         for table in reversed(self.schema.live):
             source = source_of(table, self.schema)
@@ -134,8 +153,11 @@ class Catalog:
                 if matches(selected, found.xcom):
                     yield found
 
-    def keyed(self, source: Source, *, digested: bool = False) -> Select[Any]:
-        """The listing of a table together with the primary keys of its rows, in their order; `row` reads it."""
+    def keyed(self, source: Source, *, digested: bool = False, exact: bool = False) -> Select[Any]:
+        """The listing of a table together with the primary keys of its rows, in their order; `row` reads it.
+
+        With `exact` the sizes are those of the texts, which the database must read.
+        """
         from sqlalchemy import false, null
 
         keys = [column.label(f"key_{number}") for number, column in enumerate(source.order)]
@@ -143,12 +165,14 @@ class Catalog:
         short = self._dialect.small_string(source.value, source.table.form, pickled=True)
         digest = self._dialect.digest(source.value, source.table.form) if digested else null()
         last = (result.label("is_dag_result"), short.label("short"), digest.label("digest"))
-        return self._listing(source, *keys, *last)
+        return self._listing(source, *keys, *last, exact=exact)
 
     def row(self, source: Source, found: Answer[Any]) -> Row:
         """What `keyed` selected of a source, as a row."""
         key = tuple(found)[-3 - len(source.order) : -3]
-        return Row(self._xcom(found), source.table, key, bool(found.is_dag_result), _string(found.short), found.digest)
+        string, encodings = _string(found.short)
+        result = bool(found.is_dag_result)
+        return Row(self._xcom(found), source.table, key, result, string, encodings, found.digest)
 
     def archived(self, selected: Filter) -> Iterator[XCom]:
         """The XComs in archives that a filter means, one archive after the other."""
@@ -159,6 +183,17 @@ class Catalog:
                 xcom = replace(self._xcom(row), archive=table.name)
                 if matches(selected, xcom):
                     yield xcom
+
+    def archive_sizes(self) -> Iterator[tuple[str, int, int]]:
+        """Each archive of XComs that is not empty: its name, its rows, and the bytes of their values as stored."""
+        from sqlalchemy import func, select
+
+        for table in self.schema.xcom_archives:
+            x = clause(self.schema, table.name, ("value",))
+            size = self._dialect.size(x.c.value, table.form)
+            rows, size_bytes = tuple(self.database.fetch(select(func.count(), func.sum(size)).select_from(x))[0])
+            if rows:
+                yield table.name, int(rows), int(size_bytes or 0)
 
     def values(self, key: XComKey, *, all_attempts: bool = False) -> list[StoredValue]:
         """The row that a key names, with its value; with `all_attempts` that of every attempt (Airflow 3.4).
@@ -291,10 +326,11 @@ class Catalog:
                 )
         return found
 
-    def _listing(self, source: Source, *more: ColumnElement[Any]) -> Select[Any]:
+    def _listing(self, source: Source, *more: ColumnElement[Any], exact: bool = False) -> Select[Any]:
         from sqlalchemy import select
 
         dialect, form = self._dialect, source.table.form
+        size = dialect.text_size if exact else dialect.size
         columns = (
             source.dag_id.label("dag_id"),
             source.run_id.label("run_id"),
@@ -303,7 +339,7 @@ class Catalog:
             source.key.label("xcom_key"),
             source.timestamp.label("pushed_at"),
             source.try_number.label("try_number"),
-            dialect.size(source.value, form).label("size_bytes"),
+            size(source.value, form).label("size_bytes"),
             dialect.small_string(source.value, form).label("string"),
             dialect.is_pickle(source.value, form).label("is_pickle"),
         )
@@ -401,12 +437,12 @@ def _archived_at(name: str) -> str:
     return stamp[1] if stamp else ""
 
 
-def _string(stored: Any) -> str | None:
-    """The string that a small value is, of JSON or pickled."""
+def _string(stored: Any) -> tuple[str | None, int]:
+    """The string that a small value is, of JSON or pickled, and how often JSON encodes it."""
     if stored is None:
-        return None
+        return None, 0
     held = payload.string_of(stored.encode(errors="surrogatepass") if isinstance(stored, str) else bytes(stored))
-    return held[0] if held else None
+    return held or (None, 0)
 
 
 def _decoded(stored: Any) -> str:

@@ -42,7 +42,9 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, slots=True)
 class Dialect:
     """`size` is the stored size in bytes, `is_string` whether a small value is a JSON string, `whole` what to select
-    to get a value's text or bytes, `first_byte` compares a value's first byte, `contains` is LIKE on its text.
+    to get a value's text or bytes, `first_byte` compares a value's first byte, `contains` is LIKE on its text,
+    `starts_with` compares the beginning of that text, which must be ASCII. `name` is a column of names so that no two
+    that differ are grouped together; `day` is the date in UTC of a time, as text.
 
     For rows that change: `text_size` is the size in bytes of the text that `whole` gives, which may mean to read the
     value; `space` what the value takes on disk; `digest` is the SHA-256 of that text, in hexadecimal digits; `stored`
@@ -54,6 +56,9 @@ class Dialect:
     is_string: OfValue
     whole: OfValue
     first_byte: Callable[[Column, bytes], Column]
+    starts_with: Callable[[Column, Form, str], Column]
+    name: Callable[[Column], Column]
+    day: Callable[[Column], Column]
     contains: Callable[[Column, Form, str], Column]
     text_size: OfValue
     space: OfValue
@@ -141,6 +146,11 @@ def _postgresql(tells_compression: bool) -> Dialect:
     def whole(value: Column, form: Form) -> Column:
         return cast(value, Text) if form is Form.JSON else value
 
+    def starts_with(value: Column, form: Form, start: str) -> Column:
+        if form is Form.BYTES:
+            return func.substring(value, 1, len(start)) == literal(start.encode())
+        return func.left(whole(value, form), len(start)) == start
+
     def contains(value: Column, form: Form, pattern: str) -> Column:
         return (func.encode(value, "escape") if form is Form.BYTES else whole(value, form)).like(pattern)
 
@@ -164,6 +174,9 @@ def _postgresql(tells_compression: bool) -> Dialect:
         is_string=is_string,
         whole=whole,
         first_byte=first_byte,
+        starts_with=starts_with,
+        name=lambda column: column,
+        day=lambda column: func.to_char(func.timezone("UTC", column), "YYYY-MM-DD"),
         contains=contains,
         text_size=text_size,
         space=lambda value, form: func.pg_column_size(value),
@@ -187,7 +200,7 @@ def _as_written(text: str, form: Form) -> Column:
 
 
 def _mysql(is_mariadb: bool) -> Dialect:
-    from sqlalchemy import JSON, Text, cast, false, func, literal, literal_column
+    from sqlalchemy import JSON, LargeBinary, Text, cast, false, func, literal, literal_column
 
     def size(value: Column, form: Form) -> Column:
         binary_json = form is Form.JSON and not is_mariadb
@@ -203,6 +216,9 @@ def _mysql(is_mariadb: bool) -> Dialect:
 
     def whole(value: Column, form: Form) -> Column:
         return value
+
+    def starts_with(value: Column, form: Form, start: str) -> Column:
+        return func.substring(cast(value, LargeBinary), 1, len(start)) == literal(start.encode())
 
     def contains(value: Column, form: Form, pattern: str) -> Column:
         return value.like(pattern)
@@ -221,6 +237,9 @@ def _mysql(is_mariadb: bool) -> Dialect:
         is_string=is_string,
         whole=whole,
         first_byte=first_byte,
+        starts_with=starts_with,
+        name=lambda column: cast(func.convert(column.op("USING")(literal_column("utf8mb4"))), LargeBinary),
+        day=lambda column: func.date_format(column, "%Y-%m-%d"),
         contains=contains,
         text_size=text_size,
         space=size,
@@ -251,6 +270,9 @@ def _sqlite() -> Dialect:
     def whole(value: Column, form: Form) -> Column:
         return value
 
+    def starts_with(value: Column, form: Form, start: str) -> Column:
+        return func.substr(cast(value, LargeBinary), 1, len(start)) == literal(start.encode())
+
     def contains(value: Column, form: Form, pattern: str) -> Column:
         # A pickle may hold zero bytes, at which SQLite takes a text for ended: so the bytes are compared in digits.
         # Whatever the form: an archive that CREATE TABLE AS made has lost the type of its column.
@@ -270,6 +292,9 @@ def _sqlite() -> Dialect:
         is_string=is_string,
         whole=whole,
         first_byte=first_byte,
+        starts_with=starts_with,
+        name=lambda column: column,
+        day=lambda column: func.substr(column, 1, 10),
         contains=contains,
         text_size=size,
         space=size,

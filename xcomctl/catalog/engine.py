@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from functools import partial
@@ -15,6 +16,7 @@ from xcomctl.errors import MetadataError
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import URL, Connection, Engine
+    from sqlalchemy.exc import DBAPIError
 
 DRIVERS = {
     "postgresql": {"psycopg2": "psycopg2", "psycopg": "psycopg", "pg8000": "pg8000"},
@@ -47,6 +49,20 @@ SETTINGS = {
 
 LOCKED = ("55P03", "40P01", "40001", 1205, 1213)
 """What PostgreSQL and MySQL call a lock that was waited for in vain, and a deadlock."""
+
+_DENIED_BY_POSTGRESQL = re.compile(r'permission denied for (table|view|schema|database) "?([^\s"]+)')
+_DENIED_BY_MYSQL = re.compile(
+    r"(?P<right>[A-Z, ]+) command denied to user \S+ for (?:column '[^']*' in )?table (?P<table>\S+)"
+)
+_LOCKING = re.compile(r"\bFOR (?:NO KEY |KEY )?(?:UPDATE|SHARE)\b")
+_OF_TABLES = {"": "SELECT", "LOCK": "SELECT, UPDATE", "UPDATE": "SELECT, UPDATE", "DELETE": "SELECT, DELETE"}
+_RIGHTS = {
+    "table": (_OF_TABLES, ""),
+    "view": (_OF_TABLES, ""),
+    "schema": ({"": "USAGE", "CREATE": "CREATE"}, "SCHEMA "),
+    "database": ({"": "CONNECT", "CREATE": "TEMPORARY"}, "DATABASE "),
+}
+"""What PostgreSQL leaves to guess: which right is missing, by what the statement does."""
 
 
 def open_engine(url_text: str) -> Engine:
@@ -125,7 +141,7 @@ def connected(engine: Engine) -> Iterator[Connection]:
     except DBAPIError as error:
         raise MetadataError(
             f"{shown(engine.url)}: {_without_secret(_first_line(error.orig), engine.url)}",
-            hint=_hint(str(error.orig)),
+            hint=_missing_right(error, engine.url) or _hint(str(error.orig)),
         ) from error
     except SQLAlchemyError as error:
         raise MetadataError(
@@ -235,6 +251,30 @@ def _without_secret(text: str, url: URL) -> str:
     return text.replace(str(password), "***") if password else text
 
 
+def _missing_right(error: DBAPIError, url: URL) -> str | None:
+    """The statement that gives this user what was denied, where the database tells of what."""
+    text = _first_line(error.orig)
+    user = url.username or "USER"
+    if found := _DENIED_BY_POSTGRESQL.search(text):
+        kind, name = found.groups()
+        rights, on = _RIGHTS[kind]
+        right = rights.get(_deed(str(error.statement or "")), rights[""])
+        return f'GRANT {right} ON {on}{name} TO "{user}"; docs/database-roles.md has what each command needs'
+    if found := _DENIED_BY_MYSQL.search(text):
+        right, table = found["right"], found["table"].replace("`", "").replace("'", "").rpartition(".")[2]
+        return f"GRANT {right} ON {url.database}.{table} TO {user}; docs/database-roles.md has what each command needs"
+    if "to database" in text and "Access denied" in text:
+        return f"GRANT SELECT ON {url.database}.* TO {user}, or check its name; docs/database-roles.md has the others"
+    return None
+
+
+def _deed(statement: str) -> str:
+    """What a statement does: the first word, or that it locks what it reads."""
+    if _LOCKING.search(statement):
+        return "LOCK"
+    return (statement.split() or [""])[0].upper()
+
+
 def _hint(text: str) -> str:
     """What to do about a driver's message, told by the words that the three databases use."""
     lowered = text.lower()
@@ -242,6 +282,8 @@ def _hint(text: str) -> str:
         return "check user and password in --db or XCOMCTL_DB"
     if any(word in lowered for word in ("permission denied", "denied to user", "command denied")):
         return "the user needs SELECT on Airflow's tables; to change rows UPDATE and DELETE, for an archive CREATE"
+    if any(word in lowered for word in ("read-only transaction", "read-only option", "read only transaction")):
+        return "this session or server only reads: name the primary, and a user whose sessions may write, with --db"
     if any(word in lowered for word in ("does not exist", "unknown database", "not a database")):
         return "check the database name in --db, and --db-schema"
     return "is the database up, and reachable from here? check --db or XCOMCTL_DB"

@@ -74,6 +74,18 @@ class Remover(Writer):
         """The rows that a filter means, of every attempt, each with the digest of its value; older tables first."""
         return self._catalog.addressed(selected, digested=True)
 
+    def require_rights(self) -> None:
+        """Raise `MetadataError` where rows may not be locked or deleted."""
+        from sqlalchemy import delete, false, select
+
+        for name in ("dag_run", "task_instance"):
+            owner = clause(self._catalog.schema, name, ("state",))
+            self._require(select(owner.c.state).where(false()).with_for_update(read=True))
+        for table in self._catalog.schema.live:
+            x = self._table(table)
+            self._require(select(x.c.value).where(false()).with_for_update())
+            self._require(delete(x).where(false()))
+
     def make_archive(self, table: Table, now: datetime) -> str:
         """Make an empty archive of a table, as `airflow db clean` does, and return its name.
 

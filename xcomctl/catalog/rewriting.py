@@ -31,6 +31,14 @@ class Text:
 class Rewriter(Writer):
     """Reads rows one by one to change them. Raises `MetadataError` where the database refuses."""
 
+    def require_rights(self) -> None:
+        """Raise `MetadataError` where rows may not be changed: before an object is written for each of them."""
+        from sqlalchemy import false, update
+
+        for table in self._catalog.schema.live:
+            x = self._table(table)
+            self._require(update(x).values(value=x.c.value).where(false()))
+
     def text(self, row: Row) -> Text | None:
         """The value of a row as it is now; None when there is no such row any more, or no value."""
         from sqlalchemy import select

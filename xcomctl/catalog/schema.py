@@ -134,7 +134,7 @@ def inspect_schema(engine: Engine, named: str | None) -> Schema:
         if not live:
             raise MetadataError(
                 f"{shown(engine.url)} holds no table xcom: it is not Airflow's database",
-                hint="check --db and --db-schema; a new Airflow needs `airflow db migrate`",
+                hint="check --db and --db-schema; a new Airflow needs `airflow db migrate`, this user SELECT",
             )
         archives = sorted(name for name in names if _ARCHIVE.fullmatch(name))
         unknown = sorted(n for n in names if "xcom" in n.lower() and n not in LIVE and n not in archives)

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from xcomctl.catalog.catalog import Catalog, Row
 from xcomctl.catalog.database import utc
-from xcomctl.catalog.engine import connected, open_writing_engine
+from xcomctl.catalog.engine import connected, is_locked, open_writing_engine
 from xcomctl.catalog.schema import Table
 from xcomctl.catalog.source import clause
+from xcomctl.errors import MetadataError
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Engine
@@ -36,6 +37,20 @@ class Writer:
         with connected(self._engine) as connection:
             told = connection.execute(select(self._dialect.clock())).scalar()
         return utc(told) or datetime.now(timezone.utc)
+
+    def _require(self, statement: Any) -> None:
+        """Run a statement that means no row. Raises `MetadataError` where this user, or this session, may not.
+
+        A lock is no answer. SQLite knows no users.
+        """
+        if self._engine.dialect.name == "sqlite":
+            return
+        try:
+            with connected(self._engine) as connection:
+                connection.execute(statement)
+        except MetadataError as error:
+            if not is_locked(error):
+                raise
 
     def _in_time(self, deadline: datetime) -> ColumnElement[bool]:
         """The condition that a statement runs before a time, by the clock as it runs."""

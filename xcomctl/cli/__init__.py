@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from xcomctl import __version__
 from xcomctl.cli import report
-from xcomctl.cli.options import Display
+from xcomctl.cli.options import Color, Display, LogFormat
 from xcomctl.cli.signals import Terminated
 from xcomctl.errors import ExitCode, StorageError, UsageError, XcomctlError
 
@@ -27,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         completing.answer(shell, words)
     from xcomctl.cli.app import command_line
 
-    report.start(Display())
+    report.start(_early(words))
     try:
         _require_text(words)
         code = command_line().main(args=words or ["--help"], prog_name="xcomctl", standalone_mode=False)
@@ -46,6 +46,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _failed(error)
     finally:
         report.drop_unwritable(sys.stdout, sys.stderr)
+
+
+def _early(words: Sequence[str]) -> Display:
+    """How to say what is wrong with the options themselves, as far as they can be understood before they are read."""
+
+    def said(option: str, known: Collection[str], otherwise: str) -> str:
+        chosen = os.environ.get(f"XCOMCTL_{option.replace('-', '_').upper()}", otherwise)
+        for word, following in zip(words, (*words[1:], ""), strict=False):
+            name, equals, value = word.partition("=")
+            if name == f"--{option}":
+                chosen = value if equals else following
+        return chosen if chosen in known else otherwise
+
+    color = said("color", [each.value for each in Color], "auto")
+    log_format = said("log-format", [each.value for each in LogFormat], "text")
+    return Display(color=Color(color), log_format=LogFormat(log_format))
 
 
 def _open_missing_streams() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import typer
 
 from xcomctl import __version__
-from xcomctl.cli import completions, demo, gc, get, help, ls, migrate, preflight, restore, rm, verify_backend
+from xcomctl.cli import completions, demo, du, fsck, gc, get, help, ls, migrate, preflight, restore, rm, verify_backend
 from xcomctl.cli.manual import Command, Page, manual_of, options
 from xcomctl.cli.options import did_you_mean
 from xcomctl.cli.topics import TOPICS
@@ -34,8 +34,8 @@ class Group(typer.core.TyperGroup):
         page.terms((name, manual_of(command.help or "").summary) for name, command in commands if command)
         page.heading("Help topics, by `xcomctl help TOPIC`")
         page.terms((name, topic.summary) for name, topic in TOPICS.items())
-        codes = " ".join(str(int(code)) for code in ExitCode)
-        page.paragraph(f"Exit codes: {codes} ; `xcomctl help exit-codes` tells their meaning.")
+        codes = ", ".join(str(int(code)) for code in ExitCode)
+        page.paragraph(f"Exit codes: {codes}. `xcomctl help exit-codes` tells their meaning.")
         options(page, self, ctx)
         formatter.write(page.text)
 
@@ -74,6 +74,8 @@ def _root(
 for command in (
     ls.ls,
     get.get,
+    du.du,
+    fsck.fsck,
     gc.gc,
     restore.restore,
     migrate.migrate,

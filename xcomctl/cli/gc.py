@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Optional
 from xcomctl.cli import render, report, signals, suggest
 from xcomctl.cli.accounts import ask, show_dags, tell_failures, tell_outcome, tell_plan, told
 from xcomctl.cli.opening import opened
-from xcomctl.cli.options import Control, Display, Place, TimeBudget, choose, duration, flag, takes
+from xcomctl.cli.options import Control, Display, Place, Table, TimeBudget, choose, duration, flag, takes
 from xcomctl.cli.report import Report
 from xcomctl.errors import ExitCode, UsageError, XcomctlError
 
@@ -142,7 +142,7 @@ class Questions:
     history: Annotated[bool, flag("--history", panel=_QUESTIONS, help="List the runs.")] = False
 
 
-@takes(Place, Control, Orphans, Safety, Running, Questions, Display)
+@takes(Place, Control, Orphans, Safety, Running, Questions, Table, Display)
 def gc(
     place: Place,
     control: Control,
@@ -150,6 +150,7 @@ def gc(
     safety: Safety,
     running: Running,
     questions: Questions,
+    table: Table,
     display: Display,
 ) -> ExitCode:
     """Delete orphans: objects under the base path that no row of any database refers to.
@@ -188,13 +189,15 @@ def gc(
     if questions.history and questions.explain is not None:
         raise UsageError("--history and --explain are two questions", hint="ask one at a time")
     if questions.history:
-        return _history(place, control, display, said)
+        return _history(place, control, table, display, said)
     if questions.explain is None:
+        if table.columns is not None:
+            raise UsageError("the report has no columns to choose from", hint="--columns goes with --history")
         _require_consent(rules, safety)
     if safety.unsafe_windows:
         said.warning("--unsafe-windows: objects of writes that are still under way may be deleted")
     started = time.monotonic()
-    run = _Run(rules, said, display, agreed=safety.yes, ends_at=started + budget if budget is not None else None)
+    run = _Run(rules, said, table, display, agreed=safety.yes, ends_at=started + budget if budget is not None else None)
     code: int = ExitCode.NO
     try:
         with signals.heeded():
@@ -235,11 +238,12 @@ def _scope(place: Place, control: Control, said: Report, *, databases: int | Non
     return scope
 
 
-def _history(place: Place, control: Control, display: Display, said: Report) -> ExitCode:
+def _history(place: Place, control: Control, table: Table, display: Display, said: Report) -> ExitCode:
     from xcomctl.operations.history import COLUMNS, runs
 
+    columns = table.chosen(COLUMNS)
     scope = _scope(place, control, said, databases=0)
-    render.records(runs(scope.control), COLUMNS, display.output, display.color)
+    render.records(runs(scope.control), columns, display.output, display.color, headers=table.headers)
     return ExitCode.OK
 
 
@@ -249,6 +253,7 @@ class _Run:
 
     rules: Rules
     said: Report
+    table: Table
     display: Display
     agreed: bool
     ends_at: float | None
@@ -257,11 +262,12 @@ class _Run:
     def explain(self, scope: Scope, key_or_url: str) -> ExitCode:
         from xcomctl.operations.gc import explain
 
+        columns = self.table.chosen(("about", "found"))
         with self.said.progress() as watch:
             steps = [
                 {"about": step.about, "found": step.found} for step in explain(scope, self.rules, key_or_url, watch)
             ]
-        render.records(steps, ("about", "found"), self.display.output, self.display.color)
+        render.records(steps, columns, self.display.output, self.display.color, headers=self.table.headers)
         return ExitCode.OK
 
     def collect(self, scope: Scope) -> ExitCode:

@@ -126,7 +126,8 @@ def get(
     if wanted.explain:
         _explain(rows, deployment, display)
         return
-    fetched = [fetching.fetch(row, deployment.stores) for row in rows]
+    with said.progress() as watch:
+        fetched = [fetching.fetch(row, deployment.stores, watch) for row in rows]
     if wanted.raw:
         _write_raw(fetched[0].raw, wanted.file)
         return

@@ -3,26 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Annotated, Optional
 
-import typer
-
 from xcomctl.cli import render, report, suggest
 from xcomctl.cli.opening import opened
-from xcomctl.cli.options import Display, Place, Rows, choose, flag, takes
+from xcomctl.cli.options import TERMINAL_LIMIT, Display, Place, Rows, Table, choose, flag, takes
 from xcomctl.model import State
-
-TERMINAL_LIMIT = 50
-
-
-def _fields(context: typer.Context) -> Sequence[str]:
-    from xcomctl.operations.listing import fields_of
-
-    checked = context.params.get("check") or State.DANGLING in (context.params.get("state") or ())
-    return fields_of(checked=bool(checked), archived=bool(context.params.get("archive")))
 
 
 @dataclass(frozen=True)
@@ -34,21 +22,12 @@ class Shape:
         flag(
             "--sort",
             metavar="[-]FIELD",
-            autocompletion=suggest.one_of(_fields),
+            autocompletion=suggest.one_of(suggest.fields),
             help="Sort by a field; with - before it descending.",
         ),
     ] = None
     limit: Annotated[
         Optional[int], flag("--limit", metavar="N", min=0, help="At most N rows; 0 is all. 50 on a terminal.")
-    ] = None
-    columns: Annotated[
-        Optional[str],
-        flag(
-            "--columns",
-            metavar="A,B",
-            autocompletion=suggest.list_of(_fields),
-            help="Only these fields, in this order.",
-        ),
     ] = None
     check: Annotated[bool, flag("--check", help="Look each object up: is it there, how large, how old?")] = False
     all_attempts: Annotated[bool, flag("--all-attempts", help="Also the XComs of earlier attempts (Airflow 3.4).")] = (
@@ -66,8 +45,8 @@ class Shape:
         return min(self.limit, sys.maxsize)
 
 
-@takes(Place, Rows, Shape, Display)
-def ls(place: Place, rows: Rows, shape: Shape, display: Display) -> None:
+@takes(Place, Rows, Shape, Table, Display)
+def ls(place: Place, rows: Rows, shape: Shape, table: Table, display: Display) -> None:
     """List XComs: where each value is, how large its row is, and what it refers to.
 
     Reads no large value. `state` is inline, external (Airflow follows the reference), foreign (a reference that
@@ -98,14 +77,15 @@ def ls(place: Place, rows: Rows, shape: Shape, display: Display) -> None:
     selected = rows.filter(datetime.now(timezone.utc))
     check = shape.check or State.DANGLING in selected.states
     offered = listing.fields_of(checked=check, archived=shape.archive)
-    columns = choose(shape.columns.split(","), offered, "--columns") if shape.columns else offered
+    columns = table.chosen(offered)
     if shape.sort is not None:
         choose([shape.sort.removeprefix("-")], offered, "--sort")
     question = listing.Question(selected, shape.sort, shape.rows, shape.all_attempts, shape.archive)
     deployment = opened(place, said, databases=1)
     stores = deployment.stores if check else None
-    found = listing.list_xcoms(deployment.catalog, question, stores, said.unreadable)
-    records = ({name: listing.field_of(xcom, name) for name in columns} for xcom in found.xcoms)
-    render.records(records, columns, display.output, display.color)
+    with said.progress() as watch:
+        found = listing.list_xcoms(deployment.catalog, question, stores, said.unreadable, watch)
+        records = ({name: listing.field_of(xcom, name) for name in columns} for xcom in found.xcoms)
+        render.records(records, columns, display.output, display.color, headers=table.headers)
     if found.cut():
         said.note(f"the first {shape.rows}; --limit 0 shows all")

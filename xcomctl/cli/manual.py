@@ -22,7 +22,6 @@ It is plain text, whatever stands in it: no `[` is markup. rich is not loaded fo
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import sys
@@ -35,6 +34,8 @@ from typing import Any
 
 import typer
 
+from xcomctl.cli import report
+from xcomctl.cli.options import Color
 from xcomctl.errors import SIGNALS, ExitCode
 
 NARROWEST, WIDEST = 40, 110
@@ -216,7 +217,7 @@ class Page:
 
     def heading(self, title: str) -> None:
         """The title of what follows."""
-        bold = sys.stdout.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM", "dumb") != "dumb"
+        bold = report.is_colored(sys.stdout, Color.AUTO)
         self._lines += ["", f"\x1b[1m{title}:\x1b[0m" if bold else f"{title}:"]
 
     def paragraph(self, text: str) -> None:

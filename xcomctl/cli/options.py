@@ -60,6 +60,9 @@ def flag(*names: str, help: str, env: str | None = None, panel: str | None = Non
     return typer.Option(*names, help=help, envvar=variable or None, rich_help_panel=panel, **more)
 
 
+TERMINAL_LIMIT = 50
+"""So many lines a person is shown who did not say how many."""
+
 MAX_INDEX = 2**31 - 1
 """The largest map index: an INTEGER of the database."""
 
@@ -164,6 +167,41 @@ class Display:
     log_format: Annotated[LogFormat, flag("--log-format", panel=_SHOW, help="Form of notes and errors on stderr.")] = (
         LogFormat.TEXT
     )
+
+
+@dataclass(frozen=True)
+class Table:
+    """Which fields a list shows."""
+
+    columns: Annotated[
+        Optional[str],
+        flag(
+            "--columns",
+            metavar="A,B",
+            autocompletion=suggest.list_of(suggest.fields),
+            panel=_SHOW,
+            help="Only these fields, in this order.",
+        ),
+    ] = None
+    no_headers: Annotated[
+        bool, flag("--no-headers", panel=_SHOW, help="Leave the names of the columns out of csv and table.")
+    ] = False
+
+    @property
+    def headers(self) -> bool:
+        """Whether columns are named."""
+        return not self.no_headers
+
+    def chosen(self, offered: Sequence[str]) -> tuple[str, ...]:
+        """The fields to show, of those that there are. Raises `UsageError` for one that is not there, or twice."""
+        if self.columns is None:
+            return tuple(offered)
+        names = [name.strip().lower() for name in self.columns.split(",")]
+        choose(names, offered, "--columns")
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise UsageError(f"--columns names {twice} twice", hint="name each field once")
+        return tuple(names)
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,9 @@ from itertools import islice
 from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 from xcomctl.cli import render, report
+from xcomctl.cli.findings import counted, tell_counts
 from xcomctl.cli.opening import opened
-from xcomctl.cli.options import Display, Place, Rows, flag, takes
+from xcomctl.cli.options import Display, Place, Rows, Table, flag, takes
 from xcomctl.cli.report import Report
 from xcomctl.errors import ExitCode, UsageError
 from xcomctl.model import Filter
@@ -32,8 +33,8 @@ class Upgrade:
     ] = 0
 
 
-@takes(Upgrade, Place, Rows, Display)
-def preflight(upgrade: Upgrade, place: Place, rows: Rows, display: Display) -> ExitCode:
+@takes(Upgrade, Place, Rows, Table, Display)
+def preflight(upgrade: Upgrade, place: Place, rows: Rows, table: Table, display: Display) -> ExitCode:
     """Find the rows that make the upgrade from Airflow 2 to 3 fail, or that it changes, and what helps.
 
     The upgrade turns the bytes of every XCom into JSON, and one bad row aborts it. What it does to a value differs
@@ -63,12 +64,14 @@ def preflight(upgrade: Upgrade, place: Place, rows: Rows, display: Display) -> E
 
     target = target_of(upgrade.target)
     selected = rows.filter(datetime.now(timezone.utc))
+    columns = table.chosen(FIELDS)
     deployment = opened(place, said, databases=1)
     survey = Survey(deployment.catalog, deployment.base, target, selected)
     if target.note:
         said.note(target.note)
     shown = _shown(survey, upgrade.limit, said)
-    render.records((asdict(finding) for finding in shown), FIELDS, display.output, display.color)
+    found = (asdict(finding) for finding in shown)
+    render.records(found, columns, display.output, display.color, headers=table.headers)
     if not survey.is_needed:
         said.note(f"{deployment.catalog} is of Airflow 3 already: its XComs are JSON, and no upgrade casts them again")
         return ExitCode.OK
@@ -79,28 +82,16 @@ def preflight(upgrade: Upgrade, place: Place, rows: Rows, display: Display) -> E
 def _shown(survey: Survey, limit: int, said: Report) -> Iterator[Finding]:
     """The first findings; the others are counted as well, for the exit code is about all."""
     with said.progress() as watch:
-        findings = survey.findings()
-        for done, finding in enumerate(islice(findings, limit or None), start=1):
-            yield finding
-            watch("findings", done)
-        left = 0
-        for left, _ in enumerate(findings, start=1):
-            watch("more findings", left)
+        findings = survey.findings(watch)
+        yield from islice(findings, limit or None)
+        left = sum(1 for _ in findings)
     if left:
         said.note(f"the first {limit} of {limit + left}; --limit 0 shows all")
 
 
 def _tell(survey: Survey, said: Report) -> None:
-    from xcomctl.operations.preflight import Severity
 
-    for (kind, severity), tally in sorted(survey.counts.items(), key=lambda item: list(Severity).index(item[0][1])):
-        said.note(
-            f"{severity.value} {kind.value}: {_rows(tally.count)}, {render.readable_size(tally.bytes)}",
-            severity=severity.value,
-            id=kind.value,
-            rows=tally.count,
-            bytes=tally.bytes,
-        )
+    tell_counts(survey.counts, said)
     _tell_dimensions(survey, survey.caster.dimensions(), said)
     _tell_proof(survey, said)
     for check in survey.caster.unchecked:
@@ -115,7 +106,7 @@ def _tell_dimensions(survey: Survey, found: Dimensions, said: Report) -> None:
     twice = ", after an update of every row" if treatment.rewrites_all else ""
     facts: dict[str, Any] = {"rows": found.rows, "bytes": found.bytes, "table_bytes": found.table_bytes}
     said.note(
-        f"it rewrites {_rows(found.rows)}, {render.readable_size(found.bytes)} of values{on_disk}, in one transaction"
+        f"it rewrites {counted(found.rows)}, {render.readable_size(found.bytes)} of values{on_disk}, in one transaction"
         f"{twice}; the largest value has {render.readable_size(found.largest_bytes)}",
         **facts,
     )
@@ -132,10 +123,6 @@ def _tell_proof(survey: Survey, said: Report) -> None:
         return
     wrong = len(proof.surprises)
     said.note(
-        f"proved on a copy, rolled back: of {_rows(proof.passed)} that pass and {proof.failed} that fail "
+        f"proved on a copy, rolled back: of {counted(proof.passed)} that pass and {proof.failed} that fail "
         f"{f'{wrong} did otherwise' if wrong else 'all did as said'}"
     )
-
-
-def _rows(count: int) -> str:
-    return f"{count} row{'' if count == 1 else 's'}"

@@ -10,12 +10,16 @@ import csv
 import io
 import json
 import math
+import os
+import shutil
 import sys
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from enum import Enum
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
+from xcomctl.cli import report
 from xcomctl.cli.options import Color, Output
 
 Record: TypeAlias = Mapping[str, Any]
@@ -23,7 +27,12 @@ Record: TypeAlias = Mapping[str, Any]
 WIDE = 10_000
 """The width of a table that no terminal limits: wide enough that nothing is cut."""
 
+NARROWEST = 7
+"""A column of a table has four signs at least, and what separates it from the next; else names go beside values."""
+
 WRITTEN_AT_ONCE = 32_768
+HELD_SECONDS = 0.2
+"""Rows are written when there are so many bytes of them, or when the last ones were so long ago."""
 
 _ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
 _UNICODE_BREAKS = set("\x85\u2028\u2029")
@@ -37,8 +46,10 @@ def chosen(output: Output) -> Output:
     return Output.TABLE if sys.stdout.isatty() else Output.PLAIN
 
 
-def records(rows: Iterable[Record], columns: Sequence[str], output: Output, color: Color) -> None:
-    """Write rows of the same columns, in one of all formats."""
+def records(
+    rows: Iterable[Record], columns: Sequence[str], output: Output, color: Color, *, headers: bool = True
+) -> None:
+    """Write rows of the same columns, in one of all formats. Without `headers` CSV and tables begin with a row."""
     form = chosen(output)
     picked = ({column: row[column] for column in columns} for row in rows)
     if form is Output.JSON:
@@ -48,11 +59,11 @@ def records(rows: Iterable[Record], columns: Sequence[str], output: Output, colo
     elif form is Output.YAML:
         _stream(_items(picked))
     elif form is Output.CSV:
-        _stream(_csv(picked, columns))
+        _stream(_csv(picked, columns, headers=headers))
     elif form is Output.PLAIN:
         _stream("\t".join(map(_cell, row.values())) + "\n" for row in picked)
     else:
-        table(picked, columns, color)
+        table(picked, columns, color, headers=headers)
 
 
 def document(value: object, output: Output) -> None:
@@ -82,55 +93,101 @@ def as_table(columns: Sequence[str], rows: Iterable[Sequence[str]], color: Color
         drawn.add_column(Text(column), overflow="fold")
     for row in rows:
         drawn.add_row(*(Text(cell) for cell in row))
-    return _printed(drawn, color)
+    return _printed(drawn, console(color))
 
 
-def table(rows: Iterable[Record], columns: Sequence[str], color: Color) -> None:
+def table(rows: Iterable[Record], columns: Sequence[str], color: Color, *, headers: bool = True) -> None:
     """Draw a table for a person: sizes and times readable, numbers to the right."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
-    drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in columns:
-        number = column.endswith("_bytes") or column in ("map_index", "try_number", "objects", "count")
-        drawn.add_column(Text(column.replace("_bytes", "")), justify="right" if number else "left", overflow="fold")
-    for row in rows:
+    found = list(rows)
+    canvas = console(color)
+    if len(columns) * NARROWEST > canvas.width:
+        write(_printed(_beside(found, columns), canvas))
+        return
+    drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_header=headers)
+    for column, title in zip(columns, _titles(columns), strict=True):
+        drawn.add_column(Text(title), justify=_side([row[column] for row in found]), overflow="fold")
+    for row in found:
         drawn.add_row(*(Text(_readable(column, row[column])) for column in columns))
-    write(_printed(drawn, color))
+    write(_printed(drawn, canvas))
+
+
+def _beside(rows: Sequence[Record], columns: Sequence[str]) -> Any:
+    """Each row as lines of a name and a value, for a terminal where a table would lose its narrowest columns."""
+    from rich.table import Table
+    from rich.text import Text
+
+    drawn = Table(box=None, pad_edge=False, show_header=False)
+    drawn.add_column(overflow="fold", no_wrap=False)
+    drawn.add_column(overflow="fold")
+    for row in rows:
+        for column, title in zip(columns, _titles(columns), strict=True):
+            drawn.add_row(Text(title), Text(_readable(column, row[column])))
+        drawn.add_row("", "")
+    return drawn
+
+
+def _titles(columns: Sequence[str]) -> list[str]:
+    """What people call the columns: sizes say themselves that they are bytes, and what they are sizes of."""
+    names = [column.removesuffix("_bytes") for column in columns]
+    return [
+        f"{name} size" if name in columns and name != column else name
+        for name, column in zip(names, columns, strict=True)
+    ]
+
+
+def _side(values: Iterable[object]) -> Literal["left", "right"]:
+    """Numbers stand to the right."""
+    kinds = {type(value) for value in values} - {type(None)}
+    return "right" if kinds and kinds <= {int, float} else "left"
 
 
 def console(color: Color) -> Any:
-    """A rich console on stdout, as wide as the terminal, or as its content needs where there is none."""
+    """A rich console for what goes to stdout, as wide as COLUMNS or the terminal say, else as the content needs.
+
+    It draws lines in Unicode whatever the locale is: what is written is UTF-8.
+    """
     from rich.console import Console
 
+    colored = report.is_colored(sys.stdout, color)
     return Console(
-        file=sys.stdout,
-        force_terminal=True if color is Color.ALWAYS else None,
-        no_color=True if color is Color.NEVER else None,
-        width=None if sys.stdout.isatty() else WIDE,
+        file=io.StringIO(),
+        force_terminal=colored,
+        color_system="standard" if colored else None,
+        no_color=not colored,
+        width=shutil.get_terminal_size((80, 24)).columns if _is_limited() else WIDE,
         highlight=False,
         markup=False,
         emoji=False,
     )
 
 
+def _is_limited() -> bool:
+    return sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdecimal()
+
+
 def _stream(pieces: Iterable[str]) -> None:
-    """Write text as it comes, some at a time; a short answer that ends in an error is not written at all."""
+    """Write text as it comes: to a terminal at once, else some at a time.
+
+    So a short and quick answer that ends in an error is not written at all.
+    """
+    at_once = sys.stdout.isatty()
     held: list[str] = []
-    length = 0
+    length, written_at = 0, time.monotonic()
     for piece in pieces:
         held.append(piece)
         length += len(piece)
-        if length > WRITTEN_AT_ONCE:
+        if at_once or length > WRITTEN_AT_ONCE or time.monotonic() - written_at > HELD_SECONDS:
             write("".join(held))
-            held, length = [], 0
+            held, length, written_at = [], 0, time.monotonic()
     write("".join(held))
 
 
-def _printed(drawn: object, color: Color) -> str:
+def _printed(drawn: object, canvas: Any) -> str:
     """What rich would print, as text: stdout may have another encoding, and rich an exit of its own."""
-    canvas = console(color)
     with canvas.capture() as captured:
         canvas.print(drawn)
     return str(captured.get())
@@ -143,11 +200,29 @@ def write(text: str) -> None:
 
 def write_bytes(data: bytes) -> None:
     """Write bytes to stdout as they are. With PYTHONUNBUFFERED its buffer is none, and may take only a part."""
+    if sys.stdout.isatty():
+        report.clear_line()
     sys.stdout.flush()
     rest = memoryview(data)
     while rest:
         rest = rest[sys.stdout.buffer.write(rest) :]
     sys.stdout.buffer.flush()
+
+
+def colored(text: str, name: str, color: Color) -> str:
+    """Text in one of the terminal's colours, where colours are wanted on stdout."""
+    code = {"red": 31, "yellow": 33, "cyan": 36}[name]
+    return f"\x1b[{code}m{text}\x1b[0m" if report.is_colored(sys.stdout, color) else text
+
+
+def bar(amount: int, most: int, width: int) -> str:
+    """A share as a bar, to an eighth of a sign.
+
+    >>> bar(3, 8, 4)
+    '█▌'
+    """
+    full, eighths = divmod(round(8 * width * amount / most) if most else 0, 8)
+    return "█" * full + " ▏▎▍▌▋▊▉"[eighths].strip()
 
 
 def readable_size(count: int) -> str:
@@ -183,9 +258,10 @@ def _items(rows: Iterable[Record]) -> Iterator[str]:
         yield _yaml([])
 
 
-def _csv(rows: Iterable[Record], columns: Sequence[str]) -> Iterator[str]:
+def _csv(rows: Iterable[Record], columns: Sequence[str], *, headers: bool = True) -> Iterator[str]:
     """The lines of a CSV file, its header first."""
-    yield _csv_line(columns)
+    if headers:
+        yield _csv_line(columns)
     for row in rows:
         yield _csv_line([_plain(row.get(column)) for column in columns])
 
@@ -198,9 +274,10 @@ def _csv_line(cells: Sequence[object]) -> str:
 
 
 def _csv_cell(cell: object) -> object:
+    """As JSON spells it what is no text and no number; nothing for null."""
     if cell is None:
         return ""
-    return _json(cell) if isinstance(cell, (dict, list)) else cell
+    return _json(cell) if isinstance(cell, (dict, list, bool)) else cell
 
 
 def _json(value: object, indent: int | None = None) -> str:
@@ -245,8 +322,7 @@ def _plain(value: object) -> object:
 
 
 def _cell(value: object) -> str:
-    plain = _plain(value)
-    return "" if plain is None else str(plain).translate(_ESCAPES)
+    return str(_csv_cell(_plain(value))).translate(_ESCAPES)
 
 
 def _readable(column: str, value: object) -> str:

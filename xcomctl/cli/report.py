@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import sys
 import time
 import traceback
@@ -42,14 +43,16 @@ class Report:
 
     def error(self, error: Exception) -> None:
         """One line of what and why, one of what to do; with `--debug` the traceback as well."""
-        if self.display.debug:
-            sys.stderr.write(_masked("".join(traceback.format_exception(error))))
+        trace = _masked("".join(traceback.format_exception(error))) if self.display.debug else ""
+        if trace and self.display.log_format is LogFormat.TEXT:
+            _write(trace)
         known = isinstance(error, XcomctlError)
         text = error.message if isinstance(error, XcomctlError) else f"{type(error).__name__}: {error}"
         hint = error.hint if isinstance(error, XcomctlError) else None
         if not known and not self.display.debug:
             hint = "this is a fault of xcomctl; --debug shows where"
-        self._say("error", " ".join(text.split("\n")), {"hint": hint} if hint else {})
+        facts = {"hint": hint, "traceback": trace if self.display.log_format is LogFormat.JSON else ""}
+        self._say("error", " ".join(text.split("\n")), {name: fact for name, fact in facts.items() if fact})
 
     def unreadable(self, xcom: XCom, error: XcomctlError) -> None:
         """A foreign reference could not be looked up."""
@@ -57,21 +60,26 @@ class Report:
 
     def confirm(self, question: str) -> bool:
         """Ask on stderr; only `y` and `yes` are a yes."""
+        clear_line()
         sys.stderr.write(f"{question} [y/N] ")
         sys.stderr.flush()
+        # A signal that comes just before a read begins would be heard only when that ends.
+        while sys.stdin.isatty() and not select.select([sys.stdin], [], [], 1)[0]:
+            pass
         return sys.stdin.readline().strip().lower() in ("y", "yes")
 
     @contextmanager
     def progress(self) -> Iterator[Callable[[str, int], None]]:
         """A line that counts, on a terminal; silence elsewhere."""
-        if self.display.quiet or self.display.verbose or not sys.stderr.isatty():
+        unwanted = self.display.quiet or self.display.verbose or self.display.log_format is LogFormat.JSON
+        if unwanted or not sys.stderr.isatty() or _is_dumb():
             yield lambda step, done: None
             return
         line = _Line()
         try:
             yield line.show
         finally:
-            line.clear()
+            clear_line()
 
     def _say(self, level: str, text: str, facts: dict[str, object]) -> None:
         facts = {name: _masked(fact) if isinstance(fact, str) else fact for name, fact in facts.items()}
@@ -88,9 +96,8 @@ class Report:
             _write(self._colored("hint", "hint: ") + visible(str(facts["hint"])) + "\n")
 
     def _colored(self, level: str, text: str) -> str:
-        wanted = self.display.color is Color.ALWAYS or (self.display.color is Color.AUTO and _colors())
         code = {"error": "31", "warning": "33", "hint": "36"}.get(level)
-        return f"\x1b[{code}m{text}\x1b[0m" if wanted and code and text else text
+        return f"\x1b[{code}m{text}\x1b[0m" if code and text and is_colored(sys.stderr, self.display.color) else text
 
 
 _started = [Report()]
@@ -100,7 +107,24 @@ _masked = Mask()
 def _write(text: str) -> None:
     """A log that is full or gone stops nothing; the exit code still tells."""
     with suppress(OSError):
+        clear_line()
         sys.stderr.write(text)
+
+
+def is_colored(stream: TextIO, color: Color) -> bool:
+    """Whether a stream gets colours: as `--color` says, else NO_COLOR, else FORCE_COLOR, else if it is a terminal.
+
+    Both variables count by their standards: with any value that is not empty.
+    """
+    if color is not Color.AUTO:
+        return color is Color.ALWAYS
+    if os.environ.get("NO_COLOR"):
+        return False
+    return bool(os.environ.get("FORCE_COLOR")) or (stream.isatty() and not _is_dumb())
+
+
+def _is_dumb() -> bool:
+    return os.environ.get("TERM", "").lower() in ("dumb", "unknown")
 
 
 def drop_unwritable(*streams: TextIO) -> None:
@@ -130,10 +154,12 @@ def current() -> Report:
 
 
 class _Line:
-    """One line of a terminal, written over and over, at most five times a second."""
+    """One line of a terminal, written over and over, at most five times a second; what is quick shows none."""
+
+    is_shown = False
 
     def __init__(self) -> None:
-        self._shown_at = 0.0
+        self._shown_at = time.monotonic()
 
     def show(self, step: str, done: int) -> None:
         now = time.monotonic()
@@ -141,12 +167,12 @@ class _Line:
             sys.stderr.write(f"\r\x1b[K{done:,} {step}")
             sys.stderr.flush()
             self._shown_at = now
-
-    def clear(self) -> None:
-        if self._shown_at:
-            sys.stderr.write("\r\x1b[K")
-            sys.stderr.flush()
+            _Line.is_shown = True
 
 
-def _colors() -> bool:
-    return sys.stderr.isatty() and "NO_COLOR" not in os.environ
+def clear_line() -> None:
+    """Take the line of progress away: what is written next, to either stream, begins a line of its own."""
+    if _Line.is_shown:
+        _Line.is_shown = False
+        sys.stderr.write("\r\x1b[K")
+        sys.stderr.flush()

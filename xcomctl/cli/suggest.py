@@ -11,16 +11,19 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import typer
+
+from xcomctl.model import State
 
 if TYPE_CHECKING:
     from xcomctl.catalog.names import Names
 
 SECONDS = 0.8
 LEAST_SECONDS = 0.4
-"""How long a person who has pressed TAB waits, from the start of the process on, and how long at least for a database."""
+"""How long a person who has pressed TAB waits from the start of the process on, and at least for a database."""
 
 _STARTED = time.monotonic()
 
@@ -59,6 +62,41 @@ def files(ctx: typer.Context, incomplete: str) -> list[str]:
     """Names of files, which shells know best."""
     wanted.add(FILES)
     return []
+
+
+def fields(ctx: typer.Context) -> Sequence[str]:
+    """What a command lists of each thing."""
+    if ctx.info_name == "ls":
+        from xcomctl.operations import listing
+
+        checked = ctx.params.get("check") or State.DANGLING in (ctx.params.get("state") or ())
+        return listing.fields_of(checked=bool(checked), archived=bool(ctx.params.get("archive")))
+    if ctx.info_name == "du":
+        from xcomctl.operations import usage
+
+        by = str(ctx.params.get("by") or "dag_id").split(",")
+        flags = (ctx.params.get("threshold") is not None, bool(ctx.params.get("storage")))
+        return usage.fields_of(by, with_movable=flags[0], with_objects=flags[1])
+    if ctx.info_name == "gc":
+        from xcomctl.operations import history
+
+        return ("about", "found") if ctx.params.get("explain") else history.COLUMNS
+    room = {"fsck": "fsck", "preflight": "preflight", "verify-backend": "verify"}.get(ctx.info_name or "")
+    return import_module(f"xcomctl.operations.{room}").FIELDS if room else ()
+
+
+def groupings(ctx: typer.Context) -> Sequence[str]:
+    """What du tells apart."""
+    from xcomctl.operations import usage
+
+    return usage.BY
+
+
+def findings(ctx: typer.Context) -> Sequence[str]:
+    """What fsck finds."""
+    from xcomctl.operations.fsck import Kind
+
+    return [kind.value for kind in Kind]
 
 
 def list_of(fields: Callable[[typer.Context], Sequence[str]]) -> Callable[[typer.Context, str], list[str]]:

@@ -25,7 +25,8 @@ AIRFLOWS = {
 """Airflow's own variables that are read, and what for."""
 
 COMMON = {
-    "NO_COLOR": "If it is set, nothing is coloured, unless --color always says so.",
+    "NO_COLOR": "If it is not empty, nothing is coloured, unless --color always says so.",
+    "FORCE_COLOR": "If it is not empty, colours off a terminal too.",
     "COLUMNS": "How wide help and tables are.",
 }
 
@@ -49,8 +50,8 @@ STATES = {
 }
 
 SHAPES = {
-    "ls, preflight, verify-backend": "An array, with an object for each row, finding or check; also gc --history, and "
-    "--explain.",
+    "ls, du, fsck, preflight, verify-backend": "An array, with an object for each row, group, finding or check; also "
+    "gc --history, and --explain.",
     "get": "The value itself.",
     "gc, migrate, rm, restore": "One report: `schema`, `command`, `operation_id`, `dry_run`, `status` (success, "
     "partial, refused, error), every count with its `_bytes`, `failures` (each `code`, its names, `message`) and "
@@ -149,8 +150,9 @@ def _output(page: Page, tree: Any) -> None:
         "A table is as wide as the terminal, folds what is too long, and says sizes as 1.9 MiB. Off a terminal "
         "nothing is shortened: plain has tabs between its fields, no header, and writes a tab, newline or backslash "
         "in a value as \\t, \\n, \\\\. ls shows 50 rows on a terminal and all off it; --limit says otherwise. "
-        "Colours are for terminals alone, and not where NO_COLOR is set; --color always or never decides it. Sizes "
-        "in bytes and times in ISO 8601, in UTC, are what programs get."
+        "Colours are for terminals alone, and not where NO_COLOR is set or TERM is dumb; FORCE_COLOR wants them "
+        "everywhere; --color always or never decides it. Sizes in bytes and times in ISO 8601, in UTC, are what "
+        "programs get."
     )
 
 

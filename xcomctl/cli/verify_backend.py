@@ -18,7 +18,7 @@ import typer
 
 from xcomctl.cli import render, report, signals, suggest
 from xcomctl.cli.opening import hush
-from xcomctl.cli.options import Display, Output, duration, flag, takes
+from xcomctl.cli.options import Display, Output, Table, duration, flag, takes
 from xcomctl.cli.report import Report
 from xcomctl.errors import ExitCode, StorageError, UsageError, XcomctlError
 
@@ -82,10 +82,11 @@ class Comparing:
     ] = False
 
 
-@takes(Trial, Comparing, Display)
+@takes(Trial, Comparing, Table, Display)
 def verify_backend(
     trial: Trial,
     comparing: Comparing,
+    table: Table,
     display: Display,
     files: Annotated[
         Optional[list[Path]],
@@ -121,6 +122,7 @@ def verify_backend(
     """
     said = report.start(display)
     _require_sense(trial, comparing, files or ())
+    columns = _columns(table)
     until = trial.waits_until
     hush(said)
     os.environ.setdefault("PGCONNECT_TIMEOUT", "10")  # whoever connects: libpq waits in C, where no alarm is heard
@@ -130,7 +132,7 @@ def verify_backend(
                 return _leave(_print_fingerprint(display))
             checks = _compared(files or ()) if comparing.compare else _settled(_container(trial, display), until, said)
         with _writing():
-            _tell(checks, display, said)
+            _tell(checks, columns, table, display, said)
     except (UsageError, BrokenPipeError):
         raise
     except (XcomctlError, OSError) as error:
@@ -283,12 +285,18 @@ def _try_again(until: float, first: Check, said: Report) -> None:
     os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606
 
 
-def _tell(checks: Sequence[Check], display: Display, said: Report) -> None:
+def _columns(table: Table) -> Sequence[str]:
+    """The fields of a check to show. A mistake is told before any check is tried."""
     from xcomctl.operations.verify import FIELDS
 
+    return table.chosen(FIELDS)
+
+
+def _tell(checks: Sequence[Check], columns: Sequence[str], table: Table, display: Display, said: Report) -> None:
     shown = _failed(checks) if display.quiet else checks
     if shown or (display.output is not Output.AUTO and not display.quiet):
-        render.records((asdict(check) for check in shown), FIELDS, display.output, display.color)
+        found = (asdict(check) for check in shown)
+        render.records(found, columns, display.output, display.color, headers=table.headers)
     counts = Counter(check.status.value for check in checks)
     said.note(f"{len(checks)} checks: {', '.join(f'{count} {status}' for status, count in counts.items())}", **counts)
 

@@ -128,6 +128,7 @@ def _connected_filesystem(protocol: str, scheme: str, conn_id: str) -> Any:
     The connection is looked up first: the Amazon hook turns a missing one into a warning and ambient credentials
     (AwsGenericHook.conn_config).
     """
+    _require_airflow(scheme, conn_id)
     _require_connection(conn_id)
     try:
         with unheard():
@@ -142,6 +143,17 @@ def _connected_filesystem(protocol: str, scheme: str, conn_id: str) -> Any:
             f"the Airflow connection {conn_id} does not open {protocol}:// URLs: {type(error).__name__}: {error}",
             hint=f"run `airflow connections get {conn_id}` and check its type, extras and provider",
         ) from error
+
+
+def _require_airflow(scheme: str, conn_id: str) -> None:
+    """Without Airflow a bucket may be opened by what somebody says of it, never by what happens to be around."""
+    if not airflow_installed():
+        option = {"s3": "anon=false", "gs": "token=google_default"}.get(scheme, "KEY=VALUE")
+        raise MetadataError(
+            f"Airflow is not installed here, and the connection {conn_id} is Airflow's",
+            hint=f"say the base path without {conn_id}@, and how its bucket is opened: --storage-option {option} takes "
+            "what the environment has",
+        )
 
 
 def _require_connection(conn_id: str) -> None:

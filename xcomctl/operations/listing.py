@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import heapq
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from itertools import islice
 from typing import TypeVar
 
@@ -14,7 +13,8 @@ from xcomctl.backend.reference import parse
 from xcomctl.backend.storage import Stores
 from xcomctl.catalog import Catalog
 from xcomctl.errors import XcomctlError
-from xcomctl.model import Filter, State, XCom
+from xcomctl.model import Filter, State, Watch, XCom, unwatched
+from xcomctl.operations.concurrency import at_once
 
 ARCHIVE_FIELD = "archive"
 FIELDS = tuple(field.name for field in fields(XCom) if field.name != ARCHIVE_FIELD)
@@ -74,24 +74,35 @@ def field_of(xcom: XCom, name: str) -> object:
 
 
 def list_xcoms(
-    catalog: Catalog, question: Question, stores: Stores | None, unreadable: Callable[[XCom, XcomctlError], None]
+    catalog: Catalog,
+    question: Question,
+    stores: Stores | None,
+    unreadable: Callable[[XCom, XcomctlError], None],
+    watch: Watch = unwatched,
 ) -> Listing:
     """The XComs that a question means. With `stores` each object is looked up as well, if possible only those shown.
 
     `unreadable` is told of a foreign reference whose store does not open: it says nothing about the configured one.
+    `watch` is told how many rows were read.
     """
     selected = question.selected
     if stores is None:
-        rows = question.rows(catalog, selected)
+        rows = _watched(question.rows(catalog, selected), watch)
         return ordered(rows, question.sort, question.limit)
     if not question.needs_objects:
-        listing = ordered(question.rows(catalog, selected), question.sort, question.limit)
+        listing = ordered(_watched(question.rows(catalog, selected), watch), question.sort, question.limit)
         return Listing(_checked(listing.xcoms, stores, unreadable), listing.cut)
     # Which row dangles is known only after the look, so every reference is a candidate until then.
     asked = replace(selected, states=(*selected.states, *REFERENCES)) if selected.states else selected
-    rows = _checked(question.rows(catalog, asked), stores, unreadable)
+    rows = _watched(_checked(question.rows(catalog, asked), stores, unreadable), watch)
     wanted = (xcom for xcom in rows if not selected.states or xcom.state in selected.states)
     return ordered(wanted, question.sort, question.limit)
+
+
+def _watched(xcoms: Iterable[XCom], watch: Watch) -> Iterator[XCom]:
+    for done, xcom in enumerate(xcoms, start=1):
+        watch("rows read", done)
+        yield xcom
 
 
 def ordered(xcoms: Iterable[XCom], sort: str | None, limit: int) -> Listing:
@@ -136,14 +147,7 @@ def _sort_key(field: str) -> Callable[[XCom], tuple[bool, str | int | float]]:
 
 def _checked(rows: Iterable[XCom], stores: Stores, unreadable: Callable[[XCom, XcomctlError], None]) -> Iterator[XCom]:
     """Rows with what the store says of their objects, a few requests at a time, in their own order."""
-    pending: deque[Future[XCom]] = deque()
-    with ThreadPoolExecutor(LOOKUPS_AT_ONCE) as pool:
-        for xcom in rows:
-            pending.append(pool.submit(_looked_up, xcom, stores, unreadable))
-            if len(pending) == LOOKUPS_AT_ONCE:
-                yield pending.popleft().result()
-        while pending:
-            yield pending.popleft().result()
+    return at_once(partial(_looked_up, stores=stores, unreadable=unreadable), rows, LOOKUPS_AT_ONCE)
 
 
 def _looked_up(xcom: XCom, stores: Stores, unreadable: Callable[[XCom, XcomctlError], None]) -> XCom:

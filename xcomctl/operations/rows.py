@@ -5,6 +5,8 @@ An account is kept while an operation runs, so that one that breaks off can stil
 
 from __future__ import annotations
 
+import re
+import shlex
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,9 +17,11 @@ from typing import ClassVar, Generic, Protocol, TypeVar
 from xcomctl.catalog import Catalog
 from xcomctl.catalog.catalog import Row
 from xcomctl.errors import ExitCode, XcomctlError
+from xcomctl.model import XCom
 from xcomctl.operations.gc import Tally, counted
 
 NOTHING = Tally()
+_GLOB = re.compile(r"([*?[])")
 BATCH_BYTES = 32 * 1024 * 1024
 
 
@@ -51,6 +55,15 @@ def batches(rows: Iterator[Row], count: int) -> Iterator[Sequence[Row]]:
         size_bytes += row.xcom.size_bytes
     if batch:
         yield batch
+
+
+def meaning(xcom: XCom) -> str:
+    """The filters that mean a row and no other, for a shell: names are globs there, and these mean themselves."""
+    names = [("--dag-id", xcom.dag_id), ("--run-id", xcom.run_id), ("--task-id", xcom.task_id), ("--key", xcom.key)]
+    if xcom.map_index >= 0:
+        names.append(("--map-index", str(xcom.map_index)))
+    literal = ((flag, _GLOB.sub(r"[\1]", name)) for flag, name in names)
+    return " ".join(flag + ("=" if name[:1] in ("", "-") else " ") + shlex.quote(name) for flag, name in literal)
 
 
 SkipT = TypeVar("SkipT", bound=Enum)

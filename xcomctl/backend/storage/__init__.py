@@ -64,6 +64,9 @@ class Store(Protocol):
     def way_back(self, keep: timedelta) -> WayBack:
         """The cheapest way that brings a removed object back for so long."""
 
+    def expiry(self, prefix: str) -> timedelta | None:
+        """After what time the bucket deletes objects below `prefix` by a rule of its own; None where none is known."""
+
     def remove(self, removals: Sequence[Removal], way: WayBack, *, look_first: bool) -> Iterator[Deletion]:
         """Remove each object unless it has changed since it was listed, leaving a way back; say what became of each.
 

@@ -36,10 +36,14 @@ R = TypeVar("R")
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What a bucket does with what is deleted: keep it as a noncurrent version, or soft-deleted for a while."""
+    """What a bucket does with what is deleted: keep it as a noncurrent version, or soft-deleted for a while.
+
+    `expiries` are the prefixes below which it deletes by itself, and after what time.
+    """
 
     versioning: bool = False
     soft_delete: timedelta = timedelta()
+    expiries: tuple[tuple[str, timedelta], ...] = ()
 
 
 class GCSStore:
@@ -141,6 +145,11 @@ class GCSStore:
             return WayBack.VERSIONS
         return WayBack.SOFT_DELETE if self._policy.soft_delete >= keep else WayBack.TRASH
 
+    def expiry(self, prefix: str) -> timedelta | None:
+        """By the bucket's lifecycle; None as well for who may not ask (storage.buckets.get)."""
+        told = [after for about, after in self._policy.expiries if prefix.startswith(about) or about.startswith(prefix)]
+        return min(told, default=None)
+
     def remove(self, removals: Sequence[Removal], way: WayBack, *, look_first: bool) -> Iterator[Deletion]:
         """DELETE each generation that was listed; the copy of what was kept after all is dropped."""
         idle = []
@@ -207,7 +216,7 @@ class GCSStore:
     @cached_property
     def _policy(self) -> Policy:
         """The bucket's own; who may not ask is told of none."""
-        query = {"fields": "kind,versioning,softDeletePolicy"}
+        query = {"fields": "kind,versioning,softDeletePolicy,lifecycle"}
         try:
             return _policy(self._ask("look up", "", "GET", kind="storage#bucket", query=query).content)
         except (StorageError, FileNotFoundError):
@@ -327,7 +336,17 @@ class GCSStore:
 
 def _policy(bucket: Mapping[str, Any]) -> Policy:
     seconds = int(bucket.get("softDeletePolicy", {}).get("retentionDurationSeconds", 0))
-    return Policy(bool(bucket.get("versioning", {}).get("enabled")), timedelta(seconds=seconds))
+    rules = bucket.get("lifecycle", {}).get("rule", [])
+    expiries = tuple(each for rule in rules for each in _expiries(rule))
+    return Policy(bool(bucket.get("versioning", {}).get("enabled")), timedelta(seconds=seconds), expiries)
+
+
+def _expiries(rule: Mapping[str, Any]) -> Iterator[tuple[str, timedelta]]:
+    """The prefixes that a rule is about, and the age at which it deletes; none where it asks for more than these."""
+    condition = dict(rule.get("condition", {}))
+    days, prefixes = condition.pop("age", None), condition.pop("matchesPrefix", None) or [""]
+    if rule.get("action", {}).get("type") == "Delete" and days is not None and condition in ({}, {"isLive": True}):
+        yield from ((prefix, timedelta(days=int(days))) for prefix in prefixes)
 
 
 def _object(entry: Mapping[str, Any]) -> StoredObject:

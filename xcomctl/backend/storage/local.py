@@ -144,6 +144,10 @@ class LocalStore:
         """A file moves within its file system, which takes no time and no space."""
         return WayBack.RENAME
 
+    def expiry(self, prefix: str) -> timedelta | None:
+        """None: files have no rules of their own."""
+        return None
+
     def remove(self, removals: Sequence[Removal], way: WayBack, *, look_first: bool) -> Iterator[Deletion]:
         """Move each file that is still the one that was listed: here every removal looks first."""
         for removal in removals:

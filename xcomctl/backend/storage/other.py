@@ -85,6 +85,10 @@ class OtherStore:
         """Nothing is removed here, so nothing comes back."""
         return WayBack.TRASH
 
+    def expiry(self, prefix: str) -> timedelta | None:
+        """None: what rules such a store has is not asked."""
+        return None
+
     def remove(self, removals: Sequence[Removal], way: WayBack, *, look_first: bool) -> Iterator[Deletion]:
         """Nothing: a condition that holds for this store is not known."""
         for removal in removals:

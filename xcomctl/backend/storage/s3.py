@@ -184,6 +184,15 @@ class S3Store:
         """The bucket's own versions, or a copy: S3 keeps nothing else."""
         return WayBack.VERSIONS if self._versioning_status() == "Enabled" else WayBack.TRASH
 
+    def expiry(self, prefix: str) -> timedelta | None:
+        """By the bucket's lifecycle; None as well for who may not ask (s3:GetLifecycleConfiguration)."""
+        try:
+            answer = self._call("look up", "", "get_bucket_lifecycle_configuration")
+        except StorageError:  # also where there is none: NoSuchLifecycleConfiguration
+            return None
+        days = [_expires_after(rule) for rule in answer.get("Rules", []) if _is_about(rule, prefix)]
+        return min((timedelta(days=each) for each in days if each is not None), default=None)
+
     def remove(self, removals: Sequence[Removal], way: WayBack, *, look_first: bool) -> Iterator[Deletion]:
         """DeleteObjects with each key's ETag, after a copy where the bucket keeps no versions."""
         for start in range(0, len(removals), KEYS_PER_DELETE):
@@ -483,3 +492,18 @@ def _object(name: str, size_bytes: int, answer: Answer) -> StoredObject:
     changed_at = answer.get("LastModified")
     modified_at = changed_at.astimezone(timezone.utc) if changed_at is not None else UNDATED
     return StoredObject(name, size_bytes, modified_at, answer.get("ETag"))
+
+
+def _is_about(rule: Answer, prefix: str) -> bool:
+    """Whether a rule of a lifecycle is in force for objects below a prefix. Airflow gives objects no tags."""
+    asked = rule.get("Filter") or {}
+    every = asked.get("And") or asked
+    about = str(every.get("Prefix", rule.get("Prefix", "")))
+    is_tagged = "Tag" in asked or bool(every.get("Tags"))
+    return rule.get("Status") == "Enabled" and not is_tagged and (prefix.startswith(about) or about.startswith(prefix))
+
+
+def _expires_after(rule: Answer) -> int | None:
+    """In days; a rule of a date is about nothing that is written after it."""
+    days = rule.get("Expiration", {}).get("Days")
+    return int(days) if days is not None else None

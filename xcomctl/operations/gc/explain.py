@@ -9,12 +9,12 @@ from xcomctl.backend.reference import Placement, parse, place
 from xcomctl.errors import NotFoundError, UsageError
 from xcomctl.ledger.audit import records, removed_by
 from xcomctl.ledger.marks import read_marks
-from xcomctl.model import StoredObject
+from xcomctl.model import StoredObject, Watch
 from xcomctl.operations.gc.causes import Causes
 from xcomctl.operations.gc.evidence import Evidence, Listing, gather_for, hashed
 from xcomctl.operations.gc.plan import fate_of
 from xcomctl.operations.gc.scope import Scope
-from xcomctl.operations.gc.terms import Fate, Rules, Watch
+from xcomctl.operations.gc.terms import Fate, Rules
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,13 +16,13 @@ from xcomctl.ledger import Claim, Mark, Removed
 from xcomctl.ledger.audit import records, removed_by
 from xcomctl.ledger.claim import read_claim
 from xcomctl.ledger.marks import read_marks
-from xcomctl.model import StoredObject
+from xcomctl.model import StoredObject, Watch
 from xcomctl.operations.gc.canary import Canaries
 from xcomctl.operations.gc.causes import Causes
 from xcomctl.operations.gc.evidence import Evidence, gather, hashed
 from xcomctl.operations.gc.gates import beforehand, is_restored, refusals
 from xcomctl.operations.gc.scope import Scope
-from xcomctl.operations.gc.terms import Candidate, Fate, Plan, Rules, Tally, Watch
+from xcomctl.operations.gc.terms import Candidate, Fate, Plan, Rules, Tally
 
 Marks = Mapping[str, Mark]
 Orphan = tuple[StoredObject, Placement]
@@ -35,6 +35,13 @@ def make_plan(
 
     Writes nothing. Raises `StorageError` or `MetadataError` when either cannot be read completely.
     """
+    return look(scope, rules, watch, canaries)[0]
+
+
+def look(
+    scope: Scope, rules: Rules, watch: Watch = lambda step, done: None, canaries: Canaries | None = None
+) -> tuple[Plan, Evidence]:
+    """The plan, and all that it was made from."""
     claimed, claim = read_claim(scope.control), claim_of(scope)
     marks = {} if rules.single_pass or is_restored(claimed, claim) else read_marks(scope.control, claim.base)
     evidence = gather(scope, rules, canaries.live if canaries else None, watch)
@@ -62,7 +69,8 @@ def make_plan(
         seen_at=evidence.seen_at,
     )
     found = [*refusals(plan, evidence, scope, claimed), *(canaries.refusals(scope, evidence) if canaries else ())]
-    return replace(plan, refusals=tuple(refusal for refusal in found if refusal.gate not in rules.allow))
+    refused = tuple(refusal for refusal in found if refusal.gate not in rules.allow)
+    return replace(plan, refusals=refused), evidence
 
 
 def claim_of(scope: Scope) -> Claim:

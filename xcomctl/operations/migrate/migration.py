@@ -70,6 +70,7 @@ class Migration:
         movable = (row for row, skip in rows if skip is None)
         jobs = self.account.plan.rules.jobs
         with closing(Rewriter(self.scope.catalog)) as rewriter, ThreadPoolExecutor(jobs) as pool:
+            rewriter.require_rights()
             for batch in batches(movable, BATCH):
                 self.account.stopped = pace()
                 if self.account.stopped is not None:

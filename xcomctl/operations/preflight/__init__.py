@@ -5,6 +5,6 @@ when they are through. It changes nothing.
 """
 
 from xcomctl.operations.preflight.survey import Survey
-from xcomctl.operations.preflight.terms import FIELDS, Finding, Kind, Severity, Target, target_of
+from xcomctl.operations.preflight.terms import FIELDS, Finding, Kind, Target, target_of
 
-__all__ = ["FIELDS", "Finding", "Kind", "Severity", "Survey", "Target", "target_of"]
+__all__ = ["FIELDS", "Finding", "Kind", "Survey", "Target", "target_of"]

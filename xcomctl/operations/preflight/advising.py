@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import re
-import shlex
 from dataclasses import dataclass
 
 from xcomctl.catalog.catalog import Row
+from xcomctl.model import Severity
 from xcomctl.operations.migrate import Failure, Skip
-from xcomctl.operations.preflight.terms import Judgement, Kind, Severity
+from xcomctl.operations.preflight.terms import Judgement, Kind
+from xcomctl.operations.rows import meaning
 
 READABLE = (Kind.NAN, Kind.NUL, Kind.SURROGATE, Kind.NUMBER, Kind.TOO_LARGE, Kind.CHANGED)
 """What Python's json reads all the same, so that migrate moves it: the object holds the text as it is."""
-
-_GLOB = re.compile(r"([*?[])")
 
 MOVABLE = (None, Skip.RUN_UNFINISHED)
 """What keeps migrate from moving a row for long: nothing, or only that its run is not over."""
@@ -46,14 +44,4 @@ def hint_for(row: Row, judgement: Judgement, skips: Kept, told: Circumstances) -
     why = "to keep it as it is: " if movable else "nothing keeps it as it is; to do without: "
     if judgement.severity is Severity.ERROR:
         why = ""
-    return f"{when}{why}xcomctl {command} {told.flags}{_flags(row)}"
-
-
-def _flags(row: Row) -> str:
-    """The filters that mean a row and no other, for a shell: names are globs there, and these mean themselves."""
-    xcom = row.xcom
-    names = [("--dag-id", xcom.dag_id), ("--run-id", xcom.run_id), ("--task-id", xcom.task_id), ("--key", xcom.key)]
-    if xcom.map_index >= 0:
-        names.append(("--map-index", str(xcom.map_index)))
-    literal = ((flag, _GLOB.sub(r"[\1]", name)) for flag, name in names)
-    return " ".join(flag + ("=" if name[:1] in ("", "-") else " ") + shlex.quote(name) for flag, name in literal)
+    return f"{when}{why}xcomctl {command} {told.flags}{meaning(row.xcom)}"

@@ -5,7 +5,8 @@ from __future__ import annotations
 from xcomctl.backend.reference import mentioned
 from xcomctl.catalog.casting import Failure, Verdict
 from xcomctl.catalog.treatments import Treatment
-from xcomctl.operations.preflight.terms import Judgement, Kind, Severity
+from xcomctl.model import Severity
+from xcomctl.operations.preflight.terms import Judgement, Kind
 
 STATES = {
     "2202E": Kind.EMPTY,

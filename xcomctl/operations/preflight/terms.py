@@ -8,16 +8,9 @@ from enum import Enum
 
 from xcomctl.catalog.treatments import LAST_READ, PRE_RELEASES, TREATMENTS, Treatment, treatment_of
 from xcomctl.errors import UsageError
+from xcomctl.model import Severity
 
 _VERSION = re.compile(r"(\d{1,4})\.(\d{1,4})(?:\.(\d{1,4}))?((?:\.?(?:a|b|rc|dev|post)\d*)+)?")
-
-
-class Severity(str, Enum):
-    """How bad a finding is. An error aborts the upgrade, a warning is a value that changes or leaves the table."""
-
-    ERROR = "error"
-    WARNING = "warning"
-    INFO = "info"
 
 
 class Kind(str, Enum):
@@ -56,7 +49,10 @@ class Judgement:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A row that the upgrade fails on, changes or moves, and what helps; without names it concerns the database."""
+    """A row that the upgrade fails on, changes or moves, and what helps; without names it concerns the database.
+
+    An error aborts the upgrade, a warning is a value that changes or leaves the table.
+    """
 
     id: Kind
     severity: Severity

@@ -82,6 +82,7 @@ class Removal:
 
     def _steps(self, pace: Pace, watch: Watch) -> Iterator[Row]:
         with closing(Remover(self.catalog)) as remover:
+            remover.require_rights()
             for batch in batches(self._removable(remover), ROWS_AT_ONCE):
                 self.account.stopped = pace()
                 if self.account.stopped is not None:

@@ -1,0 +1,151 @@
+"""`xcomctl fsck`: what is wrong with what is stored, why, and the command that mends it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
+from itertools import islice
+from typing import TYPE_CHECKING, Annotated, Optional
+
+from xcomctl.cli import render, report, suggest
+from xcomctl.cli.findings import severity_first, tell_counts
+from xcomctl.cli.opening import opened
+from xcomctl.cli.options import Control, Display, Output, Place, Rows, Table, choose, duration, flag, takes
+from xcomctl.cli.report import Report
+from xcomctl.errors import ExitCode
+from xcomctl.model import Severity
+
+if TYPE_CHECKING:
+    from xcomctl.operations.fsck import Check, Finding, Kind, Questions
+
+COLORS = {Severity.ERROR: "red", Severity.WARNING: "yellow", Severity.INFO: "cyan"}
+
+
+@dataclass(frozen=True)
+class Looking:
+    """What is looked for, and how much of what is found is shown."""
+
+    deep: Annotated[
+        bool, flag("--deep", help="Read every object that a row refers to: can it be decompressed and parsed?")
+    ] = False
+    only: Annotated[
+        Optional[list[str]],
+        flag(
+            "--only",
+            metavar="ID",
+            autocompletion=suggest.one_of(suggest.findings),
+            help="Look for this kind of finding alone; repeatable.",
+        ),
+    ] = None
+    examples: Annotated[
+        int, flag("--examples", metavar="N", min=0, help="As a table, show so many findings of each kind.")
+    ] = 3
+    limit: Annotated[
+        int, flag("--limit", metavar="N", min=0, help="Else show at most N findings, and count all; 0 is all.")
+    ] = 0
+
+
+@takes(Looking, Place, Control, Rows, Table, Display)
+def fsck(looking: Looking, place: Place, control: Control, rows: Rows, table: Table, display: Display) -> ExitCode:
+    """Find what is wrong with what is stored, and say what mends it. Changes nothing.
+
+    Each finding has a severity: error (Airflow hands tasks something else than what was pushed), warning (that is
+    near, or gc would refuse to work), info (worth knowing: orphans among them, those older than --older-than, 3 days
+    by default). The objects are listed and the rows are read; --deep also reads each object. Without a base path only
+    the rows are looked at. As a table findings are grouped by what they are, with the command that helps.
+
+    Examples:
+
+      xcomctl fsck
+        All that is wrong, by kind, with the command that helps.
+
+      xcomctl fsck --only dangling --dag-id 'etl_*' -o json
+        One kind, of some DAGs, for a program.
+
+      xcomctl fsck --deep --since 7d
+        Reads every object of the last week as well.
+
+      xcomctl fsck --only orphan --older-than 30d -o jsonl
+        The orphans that are a month old, one a line.
+
+    Exit status:
+
+      0 2 10 12
+      1  There is a finding of severity error.
+    """
+    said = report.start(display)
+    from xcomctl import settings
+    from xcomctl.operations.fsck import FIELDS, Check
+    from xcomctl.operations.gc import scope_of
+
+    questions = _questions(looking, rows)
+    columns = table.chosen(FIELDS)
+    deployment = opened(place, said, control=control.control)
+    scope = scope_of(deployment, settings.state_store_path()) if deployment.base is not None else None
+    if scope is None:
+        said.note("there is no base path: only rows are looked at", hint="--base-path, to look at objects as well")
+    with said.progress() as watch:
+        check = Check(deployment.catalogs, scope, deployment.stores, questions, watch)
+        if render.chosen(display.output) is Output.TABLE and table.columns is None:
+            render.write(_groups(check, looking.examples, display))
+        else:
+            shown = (asdict(finding) for finding in _first(check, looking.limit, said))
+            render.records(shown, columns, display.output, display.color, headers=table.headers)
+            tell_counts(check.counts, said, "finding")
+    return ExitCode.NO if check.fails else ExitCode.OK
+
+
+def _questions(looking: Looking, rows: Rows) -> Questions:
+    from xcomctl.operations.fsck import Kind, Questions
+    from xcomctl.operations.gc import OLDER_THAN
+
+    kinds = frozenset(map(Kind, choose(looking.only or (), [kind.value for kind in Kind], "--only"))) or None
+    deep = looking.deep or bool(kinds and kinds & {Kind.CORRUPT, Kind.UNREADABLE})
+    older_than = duration(rows.older_than, "--older-than") if rows.older_than else OLDER_THAN
+    selected = rows.filter(datetime.now(timezone.utc))
+    return Questions(selected, kinds or frozenset(Kind), older_than, deep)
+
+
+def _first(check: Check, limit: int, said: Report) -> Iterator[Finding]:
+    """The first findings; the others are counted as well, for the exit code is about all."""
+    findings = check.findings()
+    yield from islice(findings, limit or None)
+    left = sum(1 for _ in findings)
+    if left:
+        said.note(f"the first {limit} of {limit + left}; --limit 0 shows all")
+
+
+def _groups(check: Check, most: int, display: Display) -> str:
+    """All that was found, by what it is, the worst first."""
+    examples: dict[tuple[Kind, Severity], list[Finding]] = {}
+    for finding in check.findings():
+        some = examples.setdefault((finding.id, finding.severity), [])
+        if len(some) < max(most, 1):
+            some.append(finding)
+    blocks = [_block(name, check, some, most, display) for name, some in severity_first(examples)]
+    return "\n".join(blocks) if blocks else "nothing is wrong\n"
+
+
+def _block(name: tuple[Kind, Severity], check: Check, examples: Sequence[Finding], most: int, display: Display) -> str:
+    from xcomctl.operations.fsck import ABOUT
+
+    kind, severity = name
+    tally = check.counts[name]
+    size = f", {render.readable_size(tally.bytes)}" if tally.bytes else ""
+    head = f"{severity.value} {kind.value}: {tally.count:,}{size}"
+    lines = [render.colored(head, COLORS[severity], display.color), f"  {ABOUT[kind]}"]
+    shown = [f"  {_named(finding)}" for finding in examples[:most]]
+    more = [f"  … and {tally.count - len(shown):,} more"] if tally.count > len(shown) else []
+    hints = list(dict.fromkeys(finding.hint for finding in examples))
+    whose = "help" if len(hints) == 1 else "help for the first"
+    return "\n".join([*lines, *shown, *more, f"  {whose}: {hints[0]}", ""])
+
+
+def _named(finding: Finding) -> str:
+    from xcomctl.backend.payload import visible
+
+    mapped = f"[{finding.map_index}]" if (finding.map_index or 0) >= 0 and finding.map_index is not None else ""
+    names = (finding.dag_id, finding.run_id, finding.task_id and finding.task_id + mapped, finding.key)
+    words = " ".join(name for name in names if name)
+    return visible(f"{words}: {finding.detail}" if words else finding.detail)

@@ -1,0 +1,200 @@
+"""One check: the objects are listed, then the rows are read, and what does not fit is told as it is found."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+
+from xcomctl.backend.rules import rules
+from xcomctl.backend.storage import Stores
+from xcomctl.catalog import Catalog
+from xcomctl.catalog.catalog import Row
+from xcomctl.catalog.limits import value_limit
+from xcomctl.catalog.selection import is_like
+from xcomctl.model import Severity, State, WayBack
+from xcomctl.operations.fsck.judging import Judge
+from xcomctl.operations.fsck.objects import Lost, name_of, read_through
+from xcomctl.operations.fsck.terms import Finding, Kind, Questions, Watch, of_all
+from xcomctl.operations.gc import KEEP_TRASH, Candidate, Fate, Plan, Rules, Scope, Tally
+from xcomctl.operations.gc.evidence import Evidence, hashed
+from xcomctl.operations.gc.plan import look
+
+ROWS_PER_WORD = 1000
+MISSING_AT_ONCE = 500
+
+
+@dataclass(slots=True)
+class Check:
+    """What one look at a deployment found; `counts` are complete when the findings are consumed.
+
+    `scope` is None where there is no base path: then only the rows are looked at.
+    """
+
+    catalogs: Sequence[Catalog]
+    scope: Scope | None
+    stores: Stores
+    questions: Questions
+    watch: Watch
+    counts: dict[tuple[Kind, Severity], Tally] = field(default_factory=dict)
+    rows: int = 0
+    _oldest: datetime | None = None
+
+    @property
+    def fails(self) -> bool:
+        """Whether anything is wrong."""
+        return any(severity is Severity.ERROR for _, severity in self.counts)
+
+    def findings(self) -> Iterator[Finding]:
+        """What is wrong, of the rows first. Raises `MetadataError` and `StorageError`."""
+        for finding in self._all():
+            if finding.id in self.questions.kinds:
+                name = finding.id, finding.severity
+                self.counts[name] = self.counts.get(name, Tally()) + Tally(1, finding.size_bytes or 0)
+                yield finding
+
+    def _all(self) -> Iterator[Finding]:
+        looked = self._look()
+        for catalog in self.catalogs:
+            yield from self._of_rows(catalog, looked[1] if looked else None)
+        if self.questions.deep:
+            for catalog in self.catalogs:
+                yield from self._of_values(catalog)
+        for catalog in self.catalogs:
+            yield from _of_archives(catalog)
+        if looked and self.scope is not None:
+            yield from self._of_objects(self.scope, *looked)
+
+    def _look(self) -> tuple[Plan, Evidence] | None:
+        """What gc would make of the objects, and what it goes by."""
+        if self.scope is None or not self.questions.needs_storage:
+            return None
+        selected = self.questions.selected
+        rules = Rules(
+            older_than=self.questions.older_than,
+            dag_ids=selected.dag_ids,
+            exclude_dag_ids=selected.exclude_dag_ids,
+            dry_run=True,
+        )
+        return look(self.scope, rules, self.watch)
+
+    def _of_rows(self, catalog: Catalog, evidence: Evidence | None) -> Iterator[Finding]:
+        if self.scope is None or evidence is None:
+            for _, findings in self._judged(catalog):
+                yield from findings
+            return
+        listed = {hashed(found.name) for found, _ in evidence.listing.objects}
+        lost, missing = Lost(self.scope, catalog), list[Row]()
+        for row, findings in self._judged(catalog):
+            yield from findings
+            if row.xcom.state is State.EXTERNAL and hashed(name_of(row)) not in listed:
+                missing.append(row)
+            if len(missing) == MISSING_AT_ONCE:
+                yield from lost.findings(missing)
+                missing.clear()
+        yield from lost.findings(missing)
+
+    def _judged(self, catalog: Catalog) -> Iterator[tuple[Row, Iterator[Finding]]]:
+        base, limit = self.scope.base if self.scope is not None else None, value_limit(catalog)
+        judge = Judge(base, limit, tuple(rules(None).values()))
+        near_bytes = limit.near_bytes if limit is not None else None
+        for row in catalog.notable(self.questions.selected, near_bytes):
+            self.rows += 1
+            if self.rows % ROWS_PER_WORD == 0:
+                self.watch("rows looked at", self.rows)
+            if row.xcom.state is State.EXTERNAL:
+                self._oldest = min(self._oldest or row.xcom.timestamp, row.xcom.timestamp)
+            yield row, judge.findings(row)
+
+    def _of_values(self, catalog: Catalog) -> Iterator[Finding]:
+        """Every object that a row refers to, read."""
+        references = (State.EXTERNAL, State.FOREIGN)
+        rows = (row for row in catalog.pointing(self.questions.selected) if row.xcom.state in references)
+        for done, finding in enumerate(read_through(rows, self.stores), start=1):
+            self.watch("objects read", done)
+            if finding is not None:
+                yield finding
+
+    def _of_objects(self, scope: Scope, plan: Plan, evidence: Evidence) -> Iterator[Finding]:
+        yield from (_gate(refusal.gate.value, refusal.message) for refusal in plan.refusals)
+        yield from _of_bucket(scope, self._oldest, evidence.seen_at)
+        if self._is_about_objects():
+            yield from (_orphan(each, scope) for each in plan.candidates if self._is_meant(each))
+        held = plan.fates[Fate.HELD]
+        if held.count and self._is_about_objects():
+            yield _held(held, evidence)
+
+    def _is_about_objects(self) -> bool:
+        """Whether the filters are such that the name of an object can pass them."""
+        selected = self.questions.selected
+        of_rows = selected.keys or selected.exclude_keys or selected.states or selected.map_index is not None
+        return not of_rows
+
+    def _is_meant(self, orphan: Candidate) -> bool:
+        selected, found, placement = self.questions.selected, orphan.object, orphan.placement
+        return (
+            is_like(placement.run_id, selected.run_ids, empty=True)
+            and is_like(placement.task_id, selected.task_ids, empty=True)
+            and (selected.since is None or found.modified_at >= selected.since)
+            and (selected.until is None or found.modified_at <= selected.until)
+            and (selected.larger_than is None or found.size_bytes >= selected.larger_than)
+            and (selected.smaller_than is None or found.size_bytes <= selected.smaller_than)
+        )
+
+
+def _orphan(orphan: Candidate, scope: Scope) -> Finding:
+    placement, found = orphan.placement, orphan.object
+    url = replace(scope.base.location, name=found.name).url
+    detail = f"no row refers to it ({orphan.cause.value}); written {found.modified_at:%Y-%m-%d %H:%M:%S} UTC"
+    hint = f"xcomctl gc deletes it, from {orphan.due_at:%Y-%m-%d %H:%M:%S} UTC on"
+    if not orphan.seen_before:
+        hint = "xcomctl gc marks it, and a run a day later deletes it"
+    names = placement.dag_id, placement.run_id, placement.task_id
+    return Finding(Kind.ORPHAN, Severity.INFO, *names, None, None, found.size_bytes, url, detail, hint)
+
+
+def _held(held: Tally, evidence: Evidence) -> Finding:
+    unknown = sorted(evidence.doubt.unknown_dags)
+    detail = f"{held.count} objects without a row, of DAGs that no database knows or attempts that may still write"
+    hint = "they stay"
+    if unknown:
+        detail += f": {', '.join(unknown[:3])}{', …' if len(unknown) > 3 else ''}"
+        hint = "once you are sure that no other Airflow writes here: xcomctl gc --include-unknown-dag GLOB"
+    return of_all(Kind.HELD, Severity.INFO, detail, hint, held.bytes)
+
+
+def _gate(gate: str, message: str) -> Finding:
+    return of_all(Kind.GATE, Severity.WARNING, f"{gate}: {message}", "`xcomctl gc --dry-run` says the same; docs/gc.md")
+
+
+def _of_bucket(scope: Scope, oldest: datetime | None, now: datetime) -> Iterator[Finding]:
+    """What the bucket does by itself: expire objects, keep deleted ones."""
+    expiry = scope.store.expiry(scope.base.location.folder)
+    if expiry is not None:
+        yield _expiry(expiry, now - oldest if oldest is not None else timedelta())
+    way = scope.store.way_back(KEEP_TRASH)
+    kept = {
+        WayBack.VERSIONS: "the bucket keeps noncurrent versions",
+        WayBack.SOFT_DELETE: "the bucket keeps what is deleted for some days",
+    }.get(way)
+    if kept is not None:
+        hint = "a lifecycle rule for noncurrent versions sets for how long; xcomctl restore needs them till then"
+        yield of_all(Kind.VERSIONS, Severity.INFO, f"{kept}, so a delete frees no bytes at once", hint)
+
+
+def _expiry(expiry: timedelta, oldest: timedelta) -> Finding:
+    detail = f"a lifecycle rule deletes objects after {expiry.days} days"
+    hint = f"xcomctl rm --older-than {max(expiry.days - 1, 1)}d, daily; or lengthen the rule"
+    if oldest >= expiry:
+        detail += f", and rows refer to objects of {oldest.days} days ago: those dangle"
+        return of_all(Kind.EXPIRY, Severity.WARNING, detail, hint)
+    return of_all(Kind.EXPIRY, Severity.INFO, f"{detail}; the oldest reference has {oldest.days} days", hint)
+
+
+def _of_archives(catalog: Catalog) -> Iterator[Finding]:
+    for table, rows, size_bytes in catalog.archive_sizes():
+        detail = f"{table} holds {rows:,} rows; gc keeps what they refer to"
+        hint = "`xcomctl ls --archive` shows them; `airflow db drop-archived` drops archives of db clean and of rm"
+        if table == "_xcom_archive":
+            hint = "`xcomctl ls --archive` shows them: pickles that the upgrade to Airflow 3 put aside"
+        yield of_all(Kind.ARCHIVE, Severity.INFO, detail, hint, size_bytes)
