@@ -8,8 +8,8 @@ NUMBER_OF_WORKERS ?= 2
 # Hundreds of processes import Airflow here: without its bytecode each compiles it again, for two seconds and more.
 unexport PYTHONDONTWRITEBYTECODE
 
-# The oldest libraries are asked for rows and objects. What is decided about these is tried with the newest alone.
-BARE      = tests/catalog tests/operations tests/backend/storage
+# The oldest libraries are asked for rows and objects, for help and completions. What is decided about these is tried with the newest alone.
+BARE      = tests/catalog tests/operations tests/backend/storage tests/cli/test_help.py tests/cli/test_completions.py
 DECISIONS = gc_gates gc_never gc_stateful listing migrate_interleaved verify
 UNASKED   = $(if $(filter 1,$(XCOMCTL_TEST_LONG)),,$(DECISIONS:%=--ignore=tests/operations/test_%.py))
 

@@ -78,10 +78,13 @@ class TestPages:
         assert all(f"{name} {manual.summary}" in joined for name, manual in MANUALS.items())
         assert all(f"{name} {topic.summary}" in joined for name, topic in TOPICS.items())
 
-    def test_help_loads_no_rich(self, bare):
-        script = "import sys; from xcomctl.cli import main; main(['gc', '--help']); print('rich.panel' in sys.modules)"
+    def test_help_loads_no_rich_that_typer_has_not_loaded(self, bare):
+        script = (
+            "import sys, typer; before = 'rich' in sys.modules; from xcomctl.cli import main; main(['gc', '--help']);"
+            "print(before == ('rich' in sys.modules))"
+        )
         done = subprocess.run([sys.executable, "-c", script], env=bare, capture_output=True, text=True, check=True)
-        assert done.stdout.splitlines()[-1] == "False"
+        assert done.stdout.splitlines()[-1] == "True"
 
 
 class TestVariables:
@@ -163,9 +166,11 @@ class TestMistakes:
             (("ls", "-Z"), "no such option -Z", "hint: xcomctl ls --help"),
             (("--dag-id", "x", "ls"), "no such option --dag-id", "stand after the command: xcomctl COMMAND --dag-id"),
             (("-o", "json", "ls"), "no such option -o", "stand after the command: xcomctl COMMAND -o"),
+            (("ls", "etl"), "unexpected extra argument", "hint: --dag-id chooses DAGs; xcomctl ls --help"),
+            (("get", "etl"), "Missing argument RUN_ID", "hint: xcomctl get [OPTIONS] DAG_ID RUN_ID TASK_ID; "),
             (("ls", "-o", "jsn"), "'jsn' is not one of 'auto'", "hint: did you mean json?"),
             (("ls", "-o", "JSON"), "'JSON' is not one of 'auto'", "hint: did you mean json?"),
-            (("completions", "bsh"), "'bsh' is not one of", "hint: did you mean bash?"),
+            (("completions", "bsh"), "Invalid value for SHELL: 'bsh' is not one of", "hint: did you mean bash?"),
             (("ls", "--sort", "dagid"), "--sort: there is no 'dagid'", "hint: did you mean dag_id? one of dag_id"),
             (("ls", "--columns", "keys"), "--columns: there is no 'keys'", "hint: did you mean key? one of "),
             (("gc", "-n", "--allow", "replicas"), "there is no 'replicas'", "hint: did you mean replica? one of "),
@@ -258,7 +263,7 @@ class TestExitCodes:
                 (("x", "-n", *no_folder), unset, "/dev/null"),
             ],
             "migrate": [
-                *both("-n", "--threshold", "0", *where),
+                *both("-n", "--threshold", "0", "--allow", "backend", *where),
                 (("-n", "--threshold", "0", *nowhere), unset, "/dev/null"),
             ],
             "preflight": [

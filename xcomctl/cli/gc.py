@@ -103,7 +103,15 @@ class Safety:
         ),
     ] = None
     allow: Annotated[
-        Optional[list[str]], flag("--allow", env="", metavar="GATE", panel=_SAFETY, help="Lift one gate; repeatable.")
+        Optional[list[str]],
+        flag(
+            "--allow",
+            env="",
+            metavar="GATE",
+            autocompletion=suggest.one_of(suggest.gates),
+            panel=_SAFETY,
+            help="Lift one gate; repeatable.",
+        ),
     ] = None
     unsafe_windows: Annotated[
         bool, flag("--unsafe-windows", env="", panel=_SAFETY, help="Lift the floors of ages. For tests only.")

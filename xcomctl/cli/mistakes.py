@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from xcomctl.cli.manual import choices_of
+from xcomctl.cli.manual import choices_of, usage_of
 from xcomctl.cli.options import did_you_mean
 from xcomctl.errors import UsageError
 
@@ -13,6 +13,7 @@ _GUESS = re.compile(r"\s*(?:Did you mean [^?]*\?|\(Possible options: .*\))$")
 """What some versions of Typer add, and others do not."""
 
 _VARIABLE = re.compile(r" \(env var: '\w+'\)")
+_ARGUMENT = re.compile(r"^(Missing argument|Invalid value for) '[^']*'")
 _NO_CHOICE = re.compile(r"'([^']*)' is not one of ")
 
 
@@ -27,12 +28,18 @@ def mistake(error: Any, message: str) -> UsageError:
         meant = _flag_meant(error.option_name, context)
     elif refused := _NO_CHOICE.search(message):
         meant = did_you_mean(refused[1], choices_of(parameter))
+    elif message.startswith("Missing argument") and context is not None:
+        meant = f"{usage_of(context.command, context)}; {path} --help"
+    elif "unexpected extra argument" in message and any("--dag-id" in each.opts for each in context.command.params):
+        meant = f"--dag-id chooses DAGs; {path} --help"
     return UsageError(message, hint=meant or f"{path} --help")
 
 
 def _plain(message: str, parameter: Any, context: Any) -> str:
     """The same in all versions of Typer; the environment variable is named where the value is from there."""
     message = _VARIABLE.sub("", _GUESS.sub("", message)).replace(": Value error, ", ": ")
+    if parameter is not None and parameter.param_type_name == "argument":
+        message = _ARGUMENT.sub(rf"\1 {parameter.metavar or parameter.name.upper()}", message)
     source = context.get_parameter_source(parameter.name) if parameter is not None and context is not None else None
     if source is not None and source.name == "ENVIRONMENT":
         return f"{parameter.envvar}: {message}"

@@ -133,7 +133,15 @@ class Acting:
 
     time_budget: TimeBudget = None
     allow: Annotated[
-        Optional[list[str]], flag("--allow", env="", metavar="GATE", panel=_SAFETY, help="Lift one gate; repeatable.")
+        Optional[list[str]],
+        flag(
+            "--allow",
+            env="",
+            metavar="GATE",
+            autocompletion=suggest.one_of(suggest.gates),
+            panel=_SAFETY,
+            help="Lift one gate; repeatable.",
+        ),
     ] = None
     dry_run: Annotated[
         bool, flag("-n", "--dry-run", panel=_SAFETY, help="Count what would be done, and change nothing.")

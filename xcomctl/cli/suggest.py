@@ -99,6 +99,15 @@ def findings(ctx: typer.Context) -> Sequence[str]:
     return [kind.value for kind in Kind]
 
 
+def gates(ctx: typer.Context) -> Sequence[str]:
+    """What a command may refuse by."""
+    if ctx.info_name == "rm":
+        from xcomctl.operations.rm import GATES
+
+        return [gate.value for gate in GATES]
+    return [gate.value for gate in import_module(f"xcomctl.operations.{ctx.info_name}").Gate]
+
+
 def list_of(fields: Callable[[typer.Context], Sequence[str]]) -> Callable[[typer.Context, str], list[str]]:
     """Fields with commas between them, each but once."""
 
