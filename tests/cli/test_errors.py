@@ -46,8 +46,8 @@ class TestCommandLine:
     @pytest.mark.parametrize(
         ("words", "says", "hint"),
         [
-            (("nope",), "No such command 'nope'", "xcomctl --help"),
-            (("ls", "--nope"), "No such option: --nope", "xcomctl ls --help"),
+            (("nope",), "no such command 'nope'", "xcomctl --help"),
+            (("ls", "--nope"), "no such option --nope", "xcomctl ls --help"),
             (("ls", "extra"), "unexpected extra argument", "xcomctl ls --help"),
             (("get", "d", "r"), "Missing argument", "xcomctl get --help"),
             (("ls", "--dag-id"), "'--dag-id' requires an argument", "--help"),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Annotated, Any, Optional
 
-from xcomctl.cli import render, report
+from xcomctl.cli import render, report, suggest
 from xcomctl.cli.drawing import Bar
 from xcomctl.cli.findings import counted
 from xcomctl.cli.opening import opened
@@ -26,9 +26,15 @@ BAR = "share"
 class Measure:
     """What is added up, and how it is told apart."""
 
-    by: Annotated[str, flag("--by", metavar="A,B", help="Any of dag_id, run_id, task_id, key, day, state, size.")] = (
-        "dag_id"
-    )
+    by: Annotated[
+        str,
+        flag(
+            "--by",
+            metavar="A,B",
+            autocompletion=suggest.list_of(suggest.groupings),
+            help="Any of dag_id, run_id, task_id, key, day, state, size.",
+        ),
+    ] = "dag_id"
     threshold: Annotated[
         Optional[str], flag("--threshold", metavar="SIZE", help="Say what `migrate --threshold` would move.")
     ] = None
@@ -61,12 +67,20 @@ def du(measure: Measure, place: Place, rows: Rows, table: Table, display: Displa
     Examples:
 
       xcomctl du
+        What each DAG's XComs take, the largest first.
 
       xcomctl du --by dag_id,key --threshold 1MB
+        By DAG and key, and what migrating would move.
 
       xcomctl du --by day --since 30d --dag-id 'etl_*'
+        Day by day, of some DAGs.
 
       xcomctl du --by dag_id --storage -o json
+        With the objects below the base path, for a program.
+
+    Exit status:
+
+      0 2 10 12
     """
     said = report.start(display)
     from xcomctl.catalog.usage import Question

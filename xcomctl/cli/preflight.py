@@ -47,8 +47,15 @@ def preflight(upgrade: Upgrade, place: Place, rows: Rows, table: Table, display:
     Examples:
 
       xcomctl preflight --target 3.3.2
+        Every row that the upgrade to 3.3.2 would fail on or change.
 
       xcomctl preflight --target 3.1.8 --dag-id 'etl_*' -o json
+        The same of some DAGs, for a program.
+
+    Exit status:
+
+      0 2 10 12
+      1  The upgrade would fail.
     """
     said = report.start(display)
     if upgrade.target is None:
