@@ -251,7 +251,8 @@ def _history(place: Place, control: Control, table: Table, display: Display, sai
 
     columns = table.chosen(COLUMNS)
     scope = _scope(place, control, said, databases=0)
-    render.records(runs(scope.control), columns, display.output, display.color, headers=table.headers)
+    spare = None if table.columns else ()
+    render.records(runs(scope.control), columns, display.output, display.color, headers=table.headers, spare=spare)
     return ExitCode.OK
 
 

@@ -30,9 +30,13 @@ def mistake(error: Any, message: str) -> UsageError:
         meant = did_you_mean(refused[1], choices_of(parameter))
     elif message.startswith("Missing argument") and context is not None:
         meant = f"{usage_of(context.command, context)}; {path} --help"
-    elif "unexpected extra argument" in message and any("--dag-id" in each.opts for each in context.command.params):
+    elif "unexpected extra argument" in message and _takes_dags(context):
         meant = f"--dag-id chooses DAGs; {path} --help"
     return UsageError(message, hint=meant or f"{path} --help")
+
+
+def _takes_dags(context: Any) -> bool:
+    return context is not None and any("--dag-id" in each.opts for each in context.command.params)
 
 
 def _plain(message: str, parameter: Any, context: Any) -> str:
