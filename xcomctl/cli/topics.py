@@ -120,9 +120,9 @@ def _exit_codes(page: Page, tree: Any) -> None:
     page.terms((name, ", ".join(str(int(code)) for code in exits)) for name, exits in codes.items())
     page.paragraph(f"And each with {', '.join(str(int(code)) for code in SIGNALS)}.")
     page.paragraph(
-        "2 is decided before anything is read. Then, in this order: 10, 12, 11, 5. After the first change only 0, 3 or a "
-        "signal's code. A dry run ends as the real run would. 1 with a hint at --debug is a fault of xcomctl itself. New "
-        "codes may be added: take an unknown one for a failure."
+        "2 is decided before anything is read. Then, in this order: 10, 12, 11, 5. After the first change only 0, 3 "
+        "or a signal's code. A dry run ends as the real run would. 1 with a hint at --debug is a fault of xcomctl "
+        "itself. New codes may be added: take an unknown one for a failure."
     )
 
 
