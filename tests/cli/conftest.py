@@ -35,7 +35,17 @@ XCOMCTL = (sys.executable, "-m", "xcomctl")
 TAKE_TERMINAL = (
     "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
 )
-FOREIGN = ("XCOMCTL_", "AIRFLOW_", "_AIRFLOW_", "AWS_", "_TYPER_", "NO_COLOR", "COLUMNS", "PYTHONUNBUFFERED")
+FOREIGN = (
+    "XCOMCTL_",
+    "AIRFLOW_",
+    "_AIRFLOW_",
+    "AWS_",
+    "_TYPER_",
+    "NO_COLOR",
+    "FORCE_COLOR",
+    "COLUMNS",
+    "PYTHONUNBUFFERED",
+)
 STREAMS = ("code", "out", "err")
 ONE_BY_ONE = """
 import json, os, sys

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from sqlalchemy.engine import make_url
 
 from tests import schemas
 from tests.cli.conftest import PATIENCE_SECONDS, XCOMCTL, Run, place
-from tests.lab import postgres
+from tests.lab import postgres, s3
 from tests.lab.database import Database, Databases
 from tests.lab.folder import Folder
 from tests.lab.world import Push, World
@@ -251,6 +252,45 @@ def test_a_standby_is_enough_but_for_gc(cli: Run, store: Folder):
         assert cli("gc", "-n", *at, "--allow", "replica").code == 0
         removed = cli("rm", "--dag-id", "d", "--yes", "--allow", "replica", *at)
         assert removed.code == 10 and "name the primary" in removed.err, removed.err
+
+
+CONNECTION = """
+import sys
+from airflow.models.connection import Connection
+from sqlalchemy import create_engine
+with create_engine(sys.argv[1]).begin() as connection:
+    Connection.__table__.create(connection)
+    row = {"conn_id": "store", "conn_type": "aws", "login": sys.argv[2], "password": sys.argv[3], "extra": sys.argv[4]}
+    connection.execute(Connection.__table__.insert(), row)
+"""
+
+
+@POSTGRESQL
+@pytest.mark.one_airflow
+def test_verify_backend_asks_airflow_whose_user_may_do_little(
+    process: Run, bare: dict[str, str], roles: Roles, ministack: s3.S3Server
+):
+    """It needs SELECT on the table of connections, if that is where the connection is."""
+    bucket = s3.bucket(ministack)
+    extra = json.dumps({"endpoint_url": ministack.endpoint, "region_name": ministack.region})
+    own = roles.scene.database.url
+    made = [sys.executable, "-c", CONNECTION, own, ministack.key, ministack.secret, extra]
+    subprocess.run(made, env={**bare, "AIRFLOW__CORE__FERNET_KEY": ""}, check=True, capture_output=True)
+    settings = {
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": roles.place("xcomctl_reader")[1],
+        "AIRFLOW__CORE__FERNET_KEY": "",
+        "AIRFLOW__CORE__XCOM_BACKEND": "airflow.providers.common.io.xcom.backend.XComObjectStorageBackend",
+        "AIRFLOW__COMMON_IO__XCOM_OBJECTSTORAGE_PATH": f"s3://store@{bucket.name}/xcom",
+        "AIRFLOW__COMMON_IO__XCOM_OBJECTSTORAGE_THRESHOLD": "1000",
+    }
+
+    def status() -> dict[str, str]:
+        return {each["id"]: each["status"] for each in process("verify-backend", "-o", "json", **settings).json}
+
+    roles.execute("REVOKE SELECT ON connection FROM xcomctl_reader")
+    assert status()["connection"] == "unknown"
+    roles.execute("GRANT SELECT ON connection TO xcomctl_reader")
+    assert status()["connection"] == "ok" and "fail" not in status().values()
 
 
 def test_every_block_of_the_page_is_tried(databases: Databases):

@@ -24,7 +24,7 @@ from tests.lab.world import Push, World
 from tests.operations.scene import Scene
 from xcomctl.backend.storage import Stores
 from xcomctl.cli import render
-from xcomctl.cli.options import Output
+from xcomctl.cli.options import Color, Output
 from xcomctl.model import XComKey
 from xcomctl.operations import fetching
 
@@ -215,6 +215,17 @@ def test_wide_signs_take_two_places_and_none_turns_a_line_around(terminal: Run, 
     assert drawn.count("表") == 30 and drawn.count("👧") == 9
     if columns > 20:
         assert "\\u202egpj.exe\\u2066" in drawn and "[bold]:smile:[/bold]" in drawn
+
+
+def test_a_wide_dataframe_on_a_narrow_terminal_loses_no_column(monkeypatch: pytest.MonkeyPatch):
+    names = [f"column_{number}\nint64" for number in range(30)]
+    rows = [[str(1000 * row + number) for number in range(30)] for row in range(3)]
+    monkeypatch.setenv("COLUMNS", "60")
+    drawn = render.as_table(names, rows, Color.NEVER)
+    assert max(map(len, drawn.splitlines())) <= 60
+    assert [line.split() for line in drawn.splitlines() if line.strip()] == [
+        [*name.split(), cell] for row in rows for name, cell in zip(names, row, strict=True)
+    ]
 
 
 CLOSED = [

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import PATIENCE_SECONDS, Result, Run, place
+from tests.cli.showcase import FORMATS
 from tests.lab import s3
 from tests.lab.database import Databases
 from tests.lab.gcs import Bucket, GCSServer
@@ -98,6 +99,15 @@ def test_gcs(laptop: Run, databases: Databases):
         emulated = ("--db", database.url, "--base-path", scene.base.text, "--storage-option", "token=anon")
         listed = laptop("ls", "--check", *emulated, "-o", "json", STORAGE_EMULATOR_HOST=server.endpoint)
         assert listed.code == 0 and listed.json[0]["object_size_bytes"] == 3
+
+
+@pytest.mark.stores("file")
+def test_the_same_bytes_with_the_oldest_libraries(laptop: Run, cli: Run, scene: Scene):
+    for key, value in (("[red]é😀[/red]", '"x"'), ("\u202e\x1b[31m", "1"), ('a\tb,"c"', json.dumps("y" * 3000))):
+        scene.world.push("d", "r", "t", key=key, value=value)
+    for form in FORMATS:
+        asked = ("ls", *place(scene), "-o", form)
+        assert laptop(*asked, "--color", "always") == cli(*asked, "--color", "always")
 
 
 @pytest.mark.stores("ministack")

@@ -8,6 +8,7 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 from xcomctl.cli import render, report, suggest
+from xcomctl.cli.drawing import Bar
 from xcomctl.cli.findings import counted
 from xcomctl.cli.opening import opened
 from xcomctl.cli.options import TERMINAL_LIMIT, Display, Output, Place, Rows, Table, choose, flag, size, takes
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from xcomctl.operations.usage import Usage
 
 BAR = "share"
-BAR_WIDTH = 20
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ def _show(found: Usage, columns: tuple[str, ...], limit: int | None, table: Tabl
         return
     shown = columns if table.columns else _readable(found, columns)
     most = max((_bytes(record) for record in records), default=0)
-    drawn = [{**record, BAR: render.bar(_bytes(record), most, BAR_WIDTH)} for record in records]
+    drawn = [{**record, BAR: Bar(_bytes(record), most)} for record in records]
     render.table(drawn, shown, display.color, headers=table.headers)
     if not table.columns:
         render.table(_histogram(found), ("row_size", "count", "size_bytes", BAR), display.color, headers=table.headers)
@@ -135,7 +135,7 @@ def _histogram(found: Usage) -> list[dict[str, Any]]:
             "row_size": name,
             "count": tally.count,
             "size_bytes": tally.bytes,
-            BAR: render.bar(tally.count, most, BAR_WIDTH),
+            BAR: Bar(tally.count, most),
         }
         for name, tally in found.histogram()
     ]

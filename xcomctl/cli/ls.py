@@ -12,6 +12,9 @@ from xcomctl.cli.opening import opened
 from xcomctl.cli.options import TERMINAL_LIMIT, Display, Place, Rows, Table, choose, flag, takes
 from xcomctl.model import State
 
+SPARE = ("timestamp", "reference")
+"""What a table need not show where it is narrow, the last first."""
+
 
 @dataclass(frozen=True)
 class Shape:
@@ -86,6 +89,7 @@ def ls(place: Place, rows: Rows, shape: Shape, table: Table, display: Display) -
     with said.progress() as watch:
         found = listing.list_xcoms(deployment.catalog, question, stores, said.unreadable, watch)
         records = ({name: listing.field_of(xcom, name) for name in columns} for xcom in found.xcoms)
-        render.records(records, columns, display.output, display.color, headers=table.headers)
+        spare = None if table.columns else SPARE
+        render.records(records, columns, display.output, display.color, headers=table.headers, spare=spare)
     if found.cut():
         said.note(f"the first {shape.rows}; --limit 0 shows all")
