@@ -86,16 +86,21 @@ BEGUN = ("r", "'r", '"r')
 BREAKS = " \t\n\"'><=;|&(:"
 
 
+def push(world: World) -> None:
+    """The XComs of two DAGs."""
+    for dag, run, task, key in (
+        ("etl", "a", "load", "return_value"),
+        ("etl", "a", "train", "cost"),
+        ("report", "b", "sum", "total"),
+    ):
+        world.push(dag, run, task, key=key, value='"x"')
+
+
 @pytest.fixture(scope="module")
 def airflow(databases: Databases) -> Iterator[str]:
-    """The URL of a small Airflow."""
+    """The URL of an Airflow with two DAGs, and others that have a run with a name to quote."""
     with databases.fresh("sqlite-3.3") as database, World(database) as world:
-        for dag, run, task, key in (
-            ("etl", "a", "load", "return_value"),
-            ("etl", "a", "train", "cost"),
-            ("report", "b", "sum", "total"),
-        ):
-            world.push(dag, run, task, key=key, value='"x"')
+        push(world)
         for number, run in enumerate(RUNS):
             world.run(f"runs{number}", run)
         yield database.url
@@ -105,12 +110,7 @@ def airflow(databases: Databases) -> Iterator[str]:
 def airflow_of_two(databases: Databases) -> Iterator[str]:
     """The URL of an Airflow with two DAGs."""
     with databases.fresh("sqlite-3.3") as database, World(database) as world:
-        for dag, run, task, key in (
-            ("etl", "a", "load", "return_value"),
-            ("etl", "a", "train", "cost"),
-            ("report", "b", "sum", "total"),
-        ):
-            world.push(dag, run, task, key=key, value='"x"')
+        push(world)
         yield database.url
 
 

@@ -51,7 +51,11 @@ def _bash(line: str, breaks: str) -> Iterator[str]:
 
 
 def candidates(before: Sequence[str], incomplete: str) -> Iterator[tuple[str, str]]:
-    """Every word that may stand in the place of one that is begun, and what it means."""
+    """Every word that may stand in the place of one that is begun, and what it means.
+
+    What Typer offers is all that is wanted of it: what its own scripts make of names with spaces, quotes and colons is
+    not what has to be typed.
+    """
     from typer._completion_classes import BashComplete
 
     from xcomctl.cli.app import command_line
@@ -91,8 +95,8 @@ class Typed:
         >>> Typed.read("xcomctl ls --dag-id 'a b").words
         ['xcomctl', 'ls', '--dag-id', 'a b']
         """
-        words, quote, quote_at, begins, plain = [""], "", 0, 0, [0][:0]
-        escaped = False
+        words, quote, quote_at, begins, escaped = [""], "", 0, 0, False
+        plain: list[int] = []
         for at, letter in enumerate(line):
             if escaped:
                 words[-1] += letter if quote != '"' or letter in _IN_DOUBLE_QUOTES else f"\\{letter}"

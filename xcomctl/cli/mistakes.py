@@ -19,24 +19,24 @@ _NO_CHOICE = re.compile(r"'([^']*)' is not one of ")
 
 def mistake(error: Any, message: str) -> UsageError:
     """The error of xcomctl for one of Typer's."""
-    context = getattr(error, "ctx", None)
-    path = context.command_path if context is not None else "xcomctl"
-    parameter = getattr(error, "param", None)
-    message, meant = _plain(message, parameter, context), ""
-    if hasattr(error, "option_name") and context is not None and message.startswith("No such option"):
-        message = f"no such option {error.option_name}"
-        meant = _flag_meant(error.option_name, context)
-    elif refused := _NO_CHOICE.search(message):
-        meant = did_you_mean(refused[1], choices_of(parameter))
-    elif message.startswith("Missing argument") and context is not None:
-        meant = f"{usage_of(context.command, context)}; {path} --help"
-    elif "unexpected extra argument" in message and _takes_dags(context):
-        meant = f"--dag-id chooses DAGs; {path} --help"
-    return UsageError(message, hint=meant or f"{path} --help")
+    context, parameter = getattr(error, "ctx", None), getattr(error, "param", None)
+    message = _plain(message, parameter, context)
+    if context is None:
+        return UsageError(message, hint="xcomctl --help")
+    flag = getattr(error, "option_name", None) if message.startswith("No such option") else None
+    meant = _flag_meant(flag, context) if flag else _meant(message, parameter, context)
+    return UsageError(f"no such option {flag}" if flag else message, hint=meant or f"{context.command_path} --help")
 
 
-def _takes_dags(context: Any) -> bool:
-    return context is not None and any("--dag-id" in each.opts for each in context.command.params)
+def _meant(message: str, parameter: Any, context: Any) -> str:
+    command, asks = context.command, f"{context.command_path} --help"
+    if refused := _NO_CHOICE.search(message):
+        return did_you_mean(refused[1], choices_of(parameter))
+    if message.startswith("Missing argument"):
+        return f"{usage_of(command, context)}; {asks}"
+    if "unexpected extra argument" in message and any("--dag-id" in each.opts for each in command.params):
+        return f"--dag-id chooses DAGs; {asks}"
+    return ""
 
 
 def _plain(message: str, parameter: Any, context: Any) -> str:

@@ -121,8 +121,8 @@ def _exit_codes(page: Page, tree: Any) -> None:
     page.paragraph(f"And each with {', '.join(str(int(code)) for code in SIGNALS)}.")
     page.paragraph(
         "2 is decided before anything is read. Then, in this order: 10, 12, 11, 5. After the first change only 0, 3 "
-        "or a signal's code. A dry run ends as the real run would. New codes may be added: take an unknown one for a "
-        "failure."
+        "or a signal's code. A dry run ends as the real run would. 1 with a hint at --debug is a fault of xcomctl "
+        "itself. New codes may be added: take an unknown one for a failure."
     )
 
 
