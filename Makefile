@@ -40,8 +40,9 @@ format: .venv/.ready ## let ruff rewrite the code
 matrix: .venv/.ready ## repeat the real-Airflow tests on other Airflows
 	.venv/bin/python tests/airflow/matrix.py
 
-docs: .venv/.ready ## write the help texts and completion scripts anew
+docs: .venv/.ready ## write anew what is generated: help texts, completions, recorded output and the picture
 	.venv/bin/cog -r docs/reference.md docs/backend.md
+	.venv/bin/python -m tests.docs.record
 	.venv/bin/xcomctl completions bash > completions/xcomctl.bash
 	.venv/bin/xcomctl completions zsh > completions/_xcomctl
 	.venv/bin/xcomctl completions fish > completions/xcomctl.fish
