@@ -59,13 +59,17 @@ def write(page: Page, built: Built, alike: Callable[[str], str]) -> None:
 
 
 def main() -> None:
-    """Record everything."""
+    """Record everything, in a sandbox that is gone afterwards."""
+    if FOLDER.exists():
+        sys.exit(f"{FOLDER} is there already: move it away, for what is recorded needs that name")
     built = Built.at(FOLDER)
-    PICTURE.write_text(picture(filmed(built), timeless()), "utf-8")
-    for page in filter(recorded, pages()):
-        built.anew()
-        write(page, built, timeless())
-    built.remove()
+    try:
+        PICTURE.write_text(picture(filmed(built), timeless()), "utf-8")
+        for page in filter(recorded, pages()):
+            built.anew()
+            write(page, built, timeless())
+    finally:
+        built.remove()
 
 
 if __name__ == "__main__":
