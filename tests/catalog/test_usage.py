@@ -8,11 +8,15 @@ from collections import Counter
 from collections.abc import Iterator
 from datetime import timedelta
 from itertools import product
+from typing import Any
+from uuid import uuid4
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sqlalchemy import event
 
+from tests.catalog.test_catalog import ROWS_THEMSELVES, blocks
 from tests.lab.database import Database, Databases
 from tests.lab.world import WHEN, Push, World
 from xcomctl.backend.reference import come_back, parse_base
@@ -224,6 +228,31 @@ def test_exact_is_the_length_of_the_text(database: Database, world: World):
     assert sum(share.count for share in as_stored) == len(values)
     if database.dialect == "postgresql" and database.label != "2.11":
         assert sum(share.size_bytes for share in as_stored) < sum(lengths) / 2
+
+
+@pytest.mark.databases("postgresql-2.11", "postgresql-3.3", "postgresql-3.4")
+def test_no_value_is_read_but_for_exact_sizes(database: Database, world: World):
+    value = json.dumps([uuid4().hex for _ in range(20_000)])
+    world.push_many(Push("d", "r", f"t{number}", value=value) for number in range(30))
+    catalog = opened(database, BASE)
+    # Of bytes the first is looked at, to tell a pickle: that is one chunk and its index, of 300 chunks a value.
+    allowed = ROWS_THEMSELVES + (30 * 3 * 4 if database.label == "2.11" else 0)
+    assert max(read(catalog, Question(Filter(), (*NAMES, DAY), 1000))) <= allowed
+    if database.label != "2.11":  # the length of bytes is at hand
+        assert max(read(catalog, Question(Filter(), exact=True))) > 1000
+
+
+def read(catalog: Catalog, question: Question) -> list[int]:
+    """How many blocks PostgreSQL touches for each statement."""
+    asked: list[tuple[str, object]] = []
+
+    def note(*told: Any) -> None:
+        asked.append((told[2], told[3]))
+
+    event.listen(catalog.database.engine, "before_cursor_execute", note)
+    assert sum(share.count for share in usage(catalog, question)) == 30
+    event.remove(catalog.database.engine, "before_cursor_execute", note)
+    return [blocks(catalog, statement, values) for statement, values in asked if statement.startswith("SELECT")]
 
 
 def _stored(world: World, map_index: int) -> bytes:

@@ -14,12 +14,21 @@ BYTEA_BYTES = 0x3FFFFFFF
 """The most that any value of PostgreSQL may take."""
 
 
+NEAR = 0.9
+"""The share of a limit from which on a value is near it."""
+
+
 @dataclass(frozen=True, slots=True)
 class ValueLimit:
     """The most bytes of one value, and what sets that limit, in words."""
 
     bytes: int
     source: str
+
+    @property
+    def near_bytes(self) -> int:
+        """The size from which on a value is near this limit."""
+        return int(self.bytes * NEAR)
 
 
 def value_limit(catalog: Catalog) -> ValueLimit | None:

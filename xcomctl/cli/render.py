@@ -15,6 +15,7 @@ import shutil
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
 from typing import Any, TypeAlias
@@ -112,8 +113,14 @@ def table(rows: Iterable[Record], columns: Sequence[str], color: Color, *, heade
         numbers = all(_is_number(row[column]) for row in found)
         drawn.add_column(Text(title), justify="right" if numbers else "left", overflow="fold")
     for row in found:
-        drawn.add_row(*(Text(_readable(column, row[column])) for column in columns))
+        drawn.add_row(*(_drawable(column, row[column]) for column in columns))
     write(_printed(drawn, canvas))
+
+
+def _drawable(column: str, value: object) -> Any:
+    from rich.text import Text
+
+    return value if isinstance(value, Bar) else Text(_readable(column, value))
 
 
 def _beside(rows: Sequence[Record], columns: Sequence[str]) -> Any:
@@ -208,14 +215,35 @@ def write_bytes(data: bytes) -> None:
     sys.stdout.buffer.flush()
 
 
-def bar(amount: int, most: int, width: int) -> str:
-    """A share as a bar, to an eighth of a sign.
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """A share as a bar, to an eighth of a sign: so wide where there is room, else as wide as its column.
 
-    >>> bar(3, 8, 4)
+    >>> str(Bar(3, 8, 4))
     '█▌'
     """
-    full, eighths = divmod(round(8 * width * amount / most) if most else 0, 8)
-    return "█" * full + " ▏▎▍▌▋▊▉"[eighths].strip()
+
+    amount: int
+    most: int
+    width: int = 20
+
+    def __str__(self) -> str:
+        return self.drawn(self.width)
+
+    def drawn(self, width: int) -> str:
+        """The bar in so many signs."""
+        full, eighths = divmod(round(8 * width * self.amount / self.most) if self.most else 0, 8)
+        return "█" * full + " ▏▎▍▌▋▊▉"[eighths].strip()
+
+    def __rich_measure__(self, canvas: Any, options: Any) -> Any:
+        from rich.measure import Measurement
+
+        return Measurement(1, self.width)
+
+    def __rich_console__(self, canvas: Any, options: Any) -> Any:
+        from rich.text import Text
+
+        yield Text(self.drawn(min(self.width, options.max_width)))
 
 
 def readable_size(count: int) -> str:
