@@ -30,7 +30,7 @@ BASES = (BASE, "file:///base/x_c.m", "s3://bucket", "gs://bucket/é", "s3://buck
 """Base paths with what LIKE, JSON and the rules of paths take for something else."""
 
 LEAF = "0d760203-28d1-4226-81c7-7786b50e4773"
-THRESHOLD = 300
+THRESHOLD = 20
 
 
 def strings(base: str) -> Iterator[str]:
