@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import event
 
-from tests.catalog.test_catalog import ROWS_THEMSELVES, blocks
+from tests.catalog.test_catalog import blocks
 from tests.lab.database import Database, Databases
 from tests.lab.world import WHEN, Push, World
 from xcomctl.backend.reference import come_back, parse_base
@@ -64,6 +64,10 @@ def names() -> Iterator[tuple[str, str, str, int, str]]:
     yield from product(dags, ("r", "r 2", "[r]", ".."), ("t", "T", "a.b"), (-1, 2), keys)
 
 
+STRIDE = 25
+"""Shares no factor with the number of names, so that all of them come in turn."""
+
+
 def fill(world: World, base: str, count: int = 300) -> None:
     """So many rows, each with another text, and names, times and runs in turn."""
     values: list[str | bytes | None] = [*texts(base)]
@@ -71,11 +75,9 @@ def fill(world: World, base: str, count: int = 300) -> None:
         values += [each.replace(b"%s", base.encode()) for each in BROKEN]
         values += [pickle.dumps(value, protocol) for value in (base, {"a": base}, "x" * 9000) for protocol in (2, 4)]
     places = list(names())
-    step = max(1, len(places) // count)
-    chosen = [places[(number * step * 7 + number) % len(places)] for number in range(min(count, len(places)))]
     pushes = [
-        Push(*at, values[number % len(values)], WHEN + timedelta(hours=number % 60))
-        for number, at in enumerate(dict.fromkeys(chosen))
+        Push(*places[number * STRIDE % len(places)], values[number % len(values)], WHEN + timedelta(hours=number % 60))
+        for number in range(count)
     ]
     legacy = [push for number, push in enumerate(pushes) if number % 5 == 0] if world.database.label == "3.4" else []
     world.push_many([push for push in pushes if push not in legacy])
@@ -228,6 +230,10 @@ def test_exact_is_the_length_of_the_text(database: Database, world: World):
     assert sum(share.count for share in as_stored) == len(values)
     if database.dialect == "postgresql" and database.label != "2.11":
         assert sum(share.size_bytes for share in as_stored) < sum(lengths) / 2
+
+
+ROWS_THEMSELVES = 300
+"""Blocks of the small rows, with those that tests before have deleted; the values fill more than 2,000."""
 
 
 @pytest.mark.databases("postgresql-2.11", "postgresql-3.3", "postgresql-3.4")
