@@ -55,7 +55,7 @@ def test_help_names_every_environment_variable(cli: Run, name):
 
 def test_help_names_every_command_and_exit_code(cli: Run):
     shown = cli("--help")
-    named = {"ls", "get", "gc", "restore", "migrate", "preflight", "rm", "verify-backend", "completions", "demo"}
+    named = {"ls", "du", "get", "gc", "restore", "migrate", "preflight", "rm", "verify-backend", "completions", "demo"}
     assert shown.code == 0 and named == COMMANDS.keys()
     assert all(f" {name} " in shown.text for name in COMMANDS)
     assert all(f" {code} " in shown.text for code in (0, 1, 2, 3, 4, 5, 10, 11, 12))

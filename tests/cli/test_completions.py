@@ -17,7 +17,10 @@ FILES = {"bash": "xcomctl.bash", "zsh": "_xcomctl", "fish": "xcomctl.fish"}
 
 LINES = [
     ("xcomctl l", ["ls"]),
-    ("xcomctl ", ["ls", "get", "gc", "restore", "migrate", "preflight", "rm", "verify-backend", "completions", "demo"]),
+    (
+        "xcomctl ",
+        ["ls", "get", "du", "gc", "restore", "migrate", "preflight", "rm", "verify-backend", "completions", "demo"],
+    ),
     ("xcomctl ls --so", ["--sort"]),
     ("xcomctl ls --exclude-", ["--exclude-dag-id", "--exclude-key"]),
     ("xcomctl ls --output ", ["auto", "table", "plain", "json", "jsonl", "csv", "yaml"]),

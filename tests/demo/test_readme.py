@@ -83,6 +83,7 @@ def test_every_command_has_its_help_in_the_reference() -> None:
         )
     for command in (
         "ls",
+        "du",
         "get",
         "gc",
         "restore",
