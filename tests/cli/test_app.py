@@ -58,6 +58,8 @@ def test_help_names_every_command_and_exit_code(cli: Run):
     named = {
         "ls",
         "get",
+        "du",
+        "fsck",
         "gc",
         "restore",
         "migrate",

@@ -128,6 +128,8 @@ def reads(cli: Run, at: tuple[str, ...], label: str) -> None:
     assert len(cli("ls", *at, "--check", "-o", "json").json) == 4
     assert len(cli("ls", *at, "--archive", "-o", "json").json) == 4
     assert cli("get", "d", "latest", "t", "--key", "k", *at).json == [1]
+    (took,) = cli("du", "--threshold", "1k", "--storage", *at, "-o", "json").json
+    assert (took["count"], took["external"], took["inline"], took["objects"]) == (4, 3, 1, 4)
     report = cli("gc", "-n", *at, "-o", "json")
     assert (report.code, report.json["candidates"], report.json["refusals"]) == (0, 0, []), report.err
     if label == "2.11":

@@ -23,13 +23,35 @@ from tests.cli.showcase import FORMATS, GOLDEN, Asked, Showcase, showcase
 from tests.lab.database import Databases
 
 COMMANDS = (
-    *("ls", "ls-check", "get", "get-explain", "gc", "gc-due", "gc-refused", "gc-history", "gc-explain"),
+    *(
+        "ls",
+        "ls-check",
+        "du",
+        "du-by",
+        "du-storage",
+        "get",
+        "get-explain",
+        "gc",
+        "gc-due",
+        "gc-refused",
+        "gc-history",
+        "gc-explain",
+    ),
     *("restore", "migrate", "rm", "preflight", "verify-backend"),
 )
-RECORDS = ("ls", "ls-check", "get-explain", "gc-history", "gc-explain", "preflight", "verify-backend")
+RECORDS = (
+    *("ls", "ls-check", "du", "du-by", "du-storage", "get-explain", "gc-history", "gc-explain"),
+    *("preflight", "verify-backend"),
+)
 CHOOSING = tuple(name for name in RECORDS if name != "get-explain")
 REPORTS = ("gc", "gc-due", "gc-refused", "restore", "migrate", "rm")
-SECOND = {"gc-explain": "found", "preflight": "severity", "verify-backend": "status", "gc-history": "command"}
+SECOND = {
+    "du-by": "state",
+    "gc-explain": "found",
+    "preflight": "severity",
+    "verify-backend": "status",
+    "gc-history": "command",
+}
 """The name of a column, where it is not `run_id`."""
 
 STRANGE = {"LC_ALL": "C", "LANG": "", "PYTHONIOENCODING": "latin-1", "PYTHONHASHSEED": "7", "TZ": "Asia/Kolkata"}
@@ -135,8 +157,11 @@ def test_ls_spares_what_a_narrow_terminal_cannot_hold(cli: Run, shown: Showcase)
 
 
 def _signs(drawn: str) -> set[tuple[str, int]]:
-    """Each sign of a cell, numbered, whatever lines it is on; but for digits, of which the time changes some."""
-    counts = Counter(sign for sign in drawn if not sign.isdigit() and sign not in " \n─")
+    """Each sign of a cell, numbered, whatever lines it is on.
+
+    But for digits, of which the time changes some, and for bars, which are as long as there is room.
+    """
+    counts = Counter(sign for sign in drawn if not sign.isdigit() and sign not in " \n─█▏▎▍▌▋▊▉")
     return {(sign, number) for sign, count in counts.items() for number in range(count)}
 
 

@@ -44,12 +44,14 @@ def laptop(bare: dict[str, str]) -> Run:
 
 
 def works(run: Run, scene: Scene, *at: str, **environment: str) -> None:
-    """List, look, fetch, collect and bring back."""
+    """List, look, add up, fetch, collect and bring back."""
     url = scene.push("d", "r", key="return_value")
     scene.leak("d", "gone")
     listed = run("ls", *at, "--check", "-o", "json", **environment)
     assert listed.code == 0, listed.err
     assert [(row["state"], row["object_size_bytes"]) for row in listed.json] == [("external", 3)]
+    (took,) = run("du", "--threshold", "1k", "--storage", *at, "-o", "json", **environment).json
+    assert (took["external"], took["movable"], took["objects"]) == (1, 0, 2)
     assert run("get", "d", "latest", "t", *at, **environment).json == [1]
     assert run("get", "d", "r", "t", "--raw", *at, **environment).out == b"[1]"
     planned = run("gc", "-n", *at, "-o", "json", **environment)

@@ -204,12 +204,7 @@ class Table:
         """The fields to show, of those that there are. Raises `UsageError` for one that is not there, or twice."""
         if self.columns is None:
             return tuple(offered)
-        names = [name.strip().lower() for name in self.columns.split(",")]
-        choose(names, offered, "--columns")
-        twice = next((name for name in names if names.count(name) > 1), None)
-        if twice is not None:
-            raise UsageError(f"--columns names {twice} twice", hint="name each field once")
-        return tuple(names)
+        return listed(self.columns, offered, "--columns")
 
 
 @dataclass(frozen=True)
@@ -383,6 +378,15 @@ def size(text: str, option: str) -> int:
     number, letter, binary = matched.groups()
     power = " kmgt".index(letter.lower()) if letter else 0
     return int(float(number) * (1024 if binary else 1000) ** power)
+
+
+def listed(text: str, allowed: Sequence[str], option: str) -> tuple[str, ...]:
+    """Names with commas between them. Raises `UsageError` for one that is not there, or twice."""
+    names = choose([name.strip().lower() for name in text.split(",")], allowed, option)
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise UsageError(f"{option} names {twice} twice", hint="name each field once")
+    return names
 
 
 def choose(names: Sequence[str], allowed: Sequence[str], option: str) -> tuple[str, ...]:
