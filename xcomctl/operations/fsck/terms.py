@@ -56,8 +56,13 @@ ABOUT = {
 NEEDS_STORAGE = frozenset({Kind.DANGLING, Kind.EXPIRY, Kind.GATE, Kind.ORPHAN, Kind.HELD, Kind.VERSIONS})
 """What cannot be told without a look at all objects."""
 
+NEEDS_PLAN = frozenset({Kind.GATE, Kind.ORPHAN, Kind.HELD})
+"""What gc tells."""
 
 ALL = frozenset(Kind)
+
+NEEDS_ROWS = ALL - NEEDS_PLAN - {Kind.CORRUPT, Kind.UNREADABLE, Kind.ARCHIVE, Kind.VERSIONS}
+"""What the rows tell, or the oldest of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +104,16 @@ class Questions:
     def needs_storage(self) -> bool:
         """Whether all objects must be listed."""
         return bool(self.kinds & NEEDS_STORAGE)
+
+    @property
+    def needs_plan(self) -> bool:
+        """Whether gc must be asked what it would do."""
+        return bool(self.kinds & NEEDS_PLAN)
+
+    @property
+    def needs_rows(self) -> bool:
+        """Whether all rows must be looked at."""
+        return bool(self.kinds & NEEDS_ROWS)
 
 
 Watch = Callable[[str, int], None]
