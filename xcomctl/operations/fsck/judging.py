@@ -6,8 +6,7 @@ import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from xcomctl.backend.lookup import quoted
-from xcomctl.backend.reference import Address, parse, place, unique_part
+from xcomctl.backend.reference import Address, parse, place, quoted, unique_part
 from xcomctl.backend.rules import Rule
 from xcomctl.catalog.catalog import Row
 from xcomctl.catalog.limits import ValueLimit
@@ -31,8 +30,8 @@ class Judge:
             yield self._pickled(row)
         if xcom.state in (State.EXTERNAL, State.FOREIGN) and (is_control_key(xcom.key) or row.is_dag_result):
             yield self._control_key(row)
-        address = parse(xcom.reference or "")
-        if xcom.state is State.FOREIGN and address is not None:
+        address = parse(xcom.reference or "") if xcom.state is State.FOREIGN else None
+        if address is not None:
             yield self._foreign(row, address)
         if xcom.state is State.INLINE and row.string is not None:
             yield from self._odd_string(row, row.string)
@@ -78,6 +77,8 @@ class Judge:
             detail = f"a string that JSON encodes {row.encodings} times: tasks may get it with its quotes"
             hint = "common-io 1.5.3 and edits by the REST API of Airflow 3.0 and 3.1 wrote such: push it anew"
             yield of_row(xcom, Kind.DOUBLE_ENCODED, Severity.INFO, detail, hint)
+        if "://" not in string:
+            return
         names = {name: str(value) for name, value in xcom.identity.items()}
         rule = next((each for each in self.rules if each.object_of(string, names) is not None), None)
         if rule is not None:

@@ -20,12 +20,27 @@ from xcomctl.model import Severity, State
 from xcomctl.operations.concurrency import at_once
 from xcomctl.operations.fsck.terms import Finding, Kind, of_row
 from xcomctl.operations.gc import Scope
+from xcomctl.operations.gc.evidence import Listing
 from xcomctl.operations.rows import meaning
 
 LOOKUPS_AT_ONCE = 16
 READS_AT_ONCE = 4
 AT_EASE_BYTES = 8 * 1024 * 1024
 """A value is held in memory whole while it is read: those larger than this one after the other."""
+
+
+class Listed:
+    """The names of the objects that a listing showed."""
+
+    def __init__(self, base: Address, listing: Listing) -> None:
+        self._names = frozenset(found.name for found, _ in listing.objects)
+        self._spelled, self._folder = base.text.rstrip("/") + "/", base.location.folder
+
+    def holds(self, row: Row) -> bool:
+        """Whether the object that a row refers to is among them; most references are spelled as the base path is."""
+        url = row.xcom.reference or ""
+        below = url[len(self._spelled) :] if url.startswith(self._spelled) else ""
+        return (bool(below) and self._folder + below in self._names) or name_of(row) in self._names
 
 
 @dataclass(slots=True)

@@ -15,10 +15,10 @@ from xcomctl.catalog.limits import value_limit
 from xcomctl.catalog.selection import is_like
 from xcomctl.model import Severity, State, WayBack
 from xcomctl.operations.fsck.judging import Judge, is_of_its_row
-from xcomctl.operations.fsck.objects import Lost, Reader, name_of
+from xcomctl.operations.fsck.objects import Listed, Lost, Reader
 from xcomctl.operations.fsck.terms import Finding, Kind, Questions, Watch, of_all
 from xcomctl.operations.gc import KEEP_TRASH, Candidate, Fate, Plan, Rules, Scope, Tally
-from xcomctl.operations.gc.evidence import Evidence, Listing, hashed, list_objects
+from xcomctl.operations.gc.evidence import Evidence, Listing, list_objects
 from xcomctl.operations.gc.plan import look
 from xcomctl.operations.rows import literal, word
 
@@ -59,7 +59,7 @@ class Check:
     def _all(self) -> Iterator[Finding]:
         questions, scope = self.questions, self.scope
         plan, evidence, listing = self._look()
-        listed = frozenset(hashed(found.name) for found, _ in listing.objects) if listing is not None else None
+        listed = Listed(scope.base, listing) if scope is not None and listing is not None else None
         for catalog in self.catalogs:
             lost = Lost(catalog, scope)
             if questions.needs_rows:
@@ -90,11 +90,11 @@ class Check:
         plan, evidence = look(self.scope, rules, self.watch)
         return plan, evidence, evidence.listing
 
-    def _of_rows(self, catalog: Catalog, lost: Lost, listed: frozenset[int] | None) -> Iterator[Finding]:
+    def _of_rows(self, catalog: Catalog, lost: Lost, listed: Listed | None) -> Iterator[Finding]:
         missing = list[Row]()
         for row, findings in self._judged(catalog):
             yield from findings
-            if listed is not None and row.xcom.state is State.EXTERNAL and hashed(name_of(row)) not in listed:
+            if row.xcom.state is State.EXTERNAL and listed is not None and not listed.holds(row):
                 missing.append(row)
             if len(missing) == MISSING_AT_ONCE:
                 yield from self._lost(lost, missing)
