@@ -17,6 +17,7 @@ PAGE = (Path(__file__).parents[2] / "docs/output.md").read_text("utf-8")
 SECTIONS = {
     "ls": ["ls-check"],
     "get --explain": ["get-explain"],
+    "fsck": ["fsck"],
     "preflight": ["preflight"],
     "verify-backend": ["verify-backend"],
     "gc --history": ["gc-history"],

@@ -131,7 +131,7 @@ def _block(name: tuple[Kind, Severity], check: Check, examples: Sequence[Finding
 def _named(finding: Finding) -> str:
     from xcomctl.backend.payload import visible
 
-    mapped = f"[{finding.map_index}]" if (finding.map_index or 0) >= 0 and finding.map_index is not None else ""
+    mapped = f"[{finding.map_index}]" if finding.map_index is not None and finding.map_index >= 0 else ""
     names = (finding.dag_id, finding.run_id, finding.task_id and finding.task_id + mapped, finding.key)
-    words = " ".join(name for name in names if name)
+    words = " ".join(name for name in names if name) if finding.key is not None else finding.reference
     return visible(f"{words}: {finding.detail}" if words else finding.detail)

@@ -83,7 +83,7 @@ class Lost:
         operation_id = self.removed_in.get(name_of(row)) if row.xcom.state is State.EXTERNAL else None
         if operation_id is None:
             return _gone(row)
-        detail = f"its object is gone: gc removed it in {operation_id}, when no row referred to it"
+        detail = f"gc removed its object in {operation_id}, when no row referred to it"
         return of_row(row.xcom, Kind.DANGLING, Severity.ERROR, detail, f"xcomctl restore {operation_id}")
 
     @property
@@ -110,8 +110,7 @@ def _is_there(store: Store, row: Row) -> bool:
 
 
 def _gone(row: Row) -> Finding:
-    detail = "its object is gone: Airflow hands tasks the URL as if it were the value"
-    return of_row(row.xcom, Kind.DANGLING, Severity.ERROR, detail, _anew(row))
+    return of_row(row.xcom, Kind.DANGLING, Severity.ERROR, f"nothing is at {row.xcom.reference}", _anew(row))
 
 
 def _anew(row: Row) -> str:

@@ -142,7 +142,8 @@ class Check:
     def _of_objects(self, scope: Scope, plan: Plan, evidence: Evidence) -> Iterator[Finding]:
         yield from (_gate(refusal.gate.value, refusal.message) for refusal in plan.refusals)
         if self._is_about_objects():
-            yield from (_orphan(each, scope) for each in plan.candidates if self._is_meant(each))
+            orphans = [each for each in plan.candidates if self._is_meant(each)]
+            yield from (_orphan(each, scope) for each in sorted(orphans, key=lambda each: each.object.name))
         held = plan.fates[Fate.HELD]
         if held.count and self._is_about_objects():
             yield _held(held, evidence)
