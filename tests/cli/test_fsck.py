@@ -319,6 +319,12 @@ class TestAnswers:
         obey(cli, scene, lost["hint"], "--yes")
         assert of("dangling", found(cli, scene)) == []
 
+    def test_no_key_of_a_store_is_said(self, cli: Run, scene: Scene):
+        refer(scene, f"s3://AKIAKEY:hunter2hunter2@bucket/old/d/r/t/{uuid4()}")
+        for form in ("json", "table", "plain"):
+            done = cli("fsck", "--deep", *place(scene), "-o", form)
+            assert "outside_base" in done.text and "hunter2" not in done.text + done.err
+
     def test_older_than_is_about_orphans_and_rows(self, cli: Run, ill: Scene):
         assert of("orphan", found(cli, ill, "--older-than", "9d")) != []
         assert of("orphan", found(cli, ill, "--older-than", "11d")) == []

@@ -14,7 +14,9 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 
+from tests.backend.storage.kinds import address_of
 from tests.lab import gcs, s3
 from tests.lab.database import Database
 from tests.lab.folder import Folder
@@ -22,12 +24,15 @@ from tests.lab.world import Push, World
 from tests.operations.scene import AT_ONCE, BASE_FOLDER, Around, Scene
 from xcomctl.backend import payload
 from xcomctl.backend.storage import Stores
+from xcomctl.backend.storage.other import OtherStore
 from xcomctl.catalog import Catalog, open_catalog
 from xcomctl.errors import ForbiddenError, StorageError
+from xcomctl.ledger import Control, control_folder
 from xcomctl.model import Filter, Severity
 from xcomctl.operations.fsck import ABOUT, Check, Finding, Kind, Questions
 from xcomctl.operations.fsck.objects import AT_EASE_BYTES
 from xcomctl.operations.fsck.terms import ALL
+from xcomctl.operations.gc import Scope
 
 USUAL = Questions()
 DEEP = Questions(deep=True)
@@ -625,6 +630,37 @@ class TestDeep:
         check.watch = lambda step, done: steps.append((step, done))
         assert list(check.findings()) == []
         assert [done for step, done in steps if step == "objects read"] == [1, 2, 3]
+
+
+@on_one_database
+def test_a_store_that_is_only_read(database: Database, world: World):
+    """As Azure's is; fsspec's own in memory stands for it."""
+    bucket, files = uuid4().hex, MemoryFileSystem()
+    base = address_of(f"abfs://{bucket}/{BASE_FOLDER}")
+
+    def put(key: str, body: bytes | None = VALUE, run_id: str = "r") -> None:
+        name = f"{BASE_FOLDER}/d/{run_id}/t/{uuid4()}"
+        if body is not None:
+            files.pipe_file(f"{bucket}/{name}", body)
+        if key:
+            world.push("d", run_id, "t", key=key, value=json.dumps(f"abfs://{bucket}/{name}"))
+
+    put("fine")
+    put("lost", None)
+    put("bad", b"[1")
+    put("", run_id="orphan")
+    store = OtherStore(bucket, files)
+    catalog = open_catalog(database.url, None, base)
+    scope = Scope((catalog,), store, base, Control(store, control_folder(base, None)))
+
+    class Memory(Stores):
+        def of(self, address: Any) -> Any:
+            return store
+
+    questions = Questions(older_than=timedelta(seconds=-5), deep=True)
+    found = Check([catalog], scope, Memory(base, {}), questions, lambda step, done: None).findings()
+    assert [(each.id.value, each.key) for each in found] == [("dangling", "lost"), ("corrupt", "bad"), ("orphan", None)]
+    catalog.database.engine.dispose()
 
 
 @on_one_database

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from datetime import timedelta
 from enum import Enum
 
+from xcomctl.masking import userinfo_in
 from xcomctl.model import Filter, Severity, XCom
 from xcomctl.operations.gc import OLDER_THAN
 
@@ -120,7 +122,10 @@ Watch = Callable[[str, int], None]
 
 
 def of_row(xcom: XCom, kind: Kind, severity: Severity, detail: str, hint: str) -> Finding:
-    """A finding about a row."""
+    """A finding about a row. The key and secret that a URL may have are never said."""
+    reference, secret = xcom.reference, userinfo_in(xcom.reference or "")
+    if secret is not None and reference is not None:
+        reference, detail, hint = (_without(secret, text) for text in (reference, detail, hint))
     return Finding(
         kind,
         severity,
@@ -130,10 +135,15 @@ def of_row(xcom: XCom, kind: Kind, severity: Severity, detail: str, hint: str) -
         xcom.map_index,
         xcom.key,
         xcom.size_bytes,
-        xcom.reference,
+        reference,
         detail,
         hint,
     )
+
+
+def _without(secret: str, text: str) -> str:
+    """In whatever case: Airflow turns the name of a connection into that of a variable."""
+    return re.sub(re.escape(secret), "***", text, flags=re.IGNORECASE)
 
 
 def of_all(kind: Kind, severity: Severity, detail: str, hint: str, size_bytes: int | None = None) -> Finding:
