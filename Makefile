@@ -8,8 +8,8 @@ NUMBER_OF_WORKERS ?= 2
 # Hundreds of processes import Airflow here: without its bytecode each compiles it again, for two seconds and more.
 unexport PYTHONDONTWRITEBYTECODE
 
-# The oldest libraries are asked for rows and objects. What is decided about these is tried with the newest alone.
-BARE      = tests/catalog tests/operations tests/backend/storage
+# The oldest libraries are asked for rows and objects, for help and completions. What is decided about these is tried with the newest alone.
+BARE      = tests/catalog tests/operations tests/backend/storage tests/cli/test_help.py tests/cli/test_completions.py
 DECISIONS = gc_gates gc_never gc_stateful listing migrate_interleaved verify
 UNASKED   = $(if $(filter 1,$(XCOMCTL_TEST_LONG)),,$(DECISIONS:%=--ignore=tests/operations/test_%.py))
 
@@ -22,7 +22,7 @@ help: ## show this list
 demo: .venv/.ready ## build a sandbox with a real Airflow and look around in it
 	.venv/bin/xcomctl demo --force $(DEMO)
 
-test: .venv/.ready .servers/ministack/.ready .servers/bare/.ready ## run all tests, on real databases and stores
+test: .venv/.ready .servers/ministack/.ready .servers/bare/.ready .servers/shells/.ready ## run all tests, on real databases and stores
 	.venv/bin/python -m pytest -n $(NUMBER_OF_WORKERS) --dist loadgroup $(TESTS)
 	.servers/bare/bin/python -m pytest -n $(NUMBER_OF_WORKERS) --dist loadgroup $(BARE) $(UNASKED)
 
@@ -40,8 +40,9 @@ format: .venv/.ready ## let ruff rewrite the code
 matrix: .venv/.ready ## repeat the real-Airflow tests on other Airflows
 	.venv/bin/python tests/airflow/matrix.py
 
-docs: .venv/.ready ## write the help texts and completion scripts anew
+docs: .venv/.ready ## write anew what is generated: help texts, completions, recorded output and the picture
 	.venv/bin/cog -r docs/reference.md docs/backend.md
+	.venv/bin/python -m tests.docs.record
 	.venv/bin/xcomctl completions bash > completions/xcomctl.bash
 	.venv/bin/xcomctl completions zsh > completions/_xcomctl
 	.venv/bin/xcomctl completions fish > completions/xcomctl.fish
@@ -73,4 +74,8 @@ clean: ## remove everything that make has made
 	test -x .servers/bare/bin/python || $(UV) venv --quiet --python .venv/bin/python .servers/bare
 	$(UV) pip install --quiet --python .servers/bare/bin/python -r requirements/bare.txt
 	$(UV) pip install --quiet --python .servers/bare/bin/python --no-deps --editable .
+	touch $@
+
+.servers/shells/.ready: tests/lab/shells.sh
+	sh tests/lab/shells.sh .servers/shells
 	touch $@

@@ -1,10 +1,16 @@
-_xcomctl_completion() {
-    local IFS=$'
-'
-    COMPREPLY=( $( env COMP_WORDS="${COMP_WORDS[*]}" \
-                   COMP_CWORD=$COMP_CWORD \
-                   _XCOMCTL_COMPLETE=complete_bash $1 ) )
+_xcomctl() {
+    local program=$1 todo='' reply
+    [[ $program == '~/'* ]] && program=$HOME/${program#'~/'}
+    COMPREPLY=()
+    {
+        IFS= read -r todo
+        while IFS= read -r reply; do COMPREPLY+=("$reply"); done
+    } < <(_XCOMCTL_COMPLETE=bash "$program" "${COMP_LINE:0:COMP_POINT}" "$COMP_WORDBREAKS" 2>/dev/null)
+    type compopt &>/dev/null || return 0
+    compopt -o nosort 2>/dev/null
+    [[ $todo == *files* ]] && compopt -o default
+    [[ $todo == *nospace* ]] && compopt -o nospace
     return 0
 }
 
-complete -o default -F _xcomctl_completion xcomctl
+complete -F _xcomctl xcomctl

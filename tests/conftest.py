@@ -13,6 +13,7 @@ from tests.lab import effort, s3
 from tests.lab.database import Database, Databases
 from tests.lab.effort import LONG
 from tests.lab.folder import Folder
+from tests.lab.sandbox import Built
 from tests.lab.world import World
 
 MATRIX = tuple(
@@ -97,3 +98,9 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> s3.Bucket | Folder:
         folder.path.mkdir()
         return folder
     return s3.bucket(request.getfixturevalue(request.param))
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
+    """A sandbox that the installed Airflow really built. Who changes it puts it back."""
+    return Built.at(tmp_path_factory.mktemp("demo") / "sand box")

@@ -26,9 +26,33 @@ class ExitCode(IntEnum):
     TERMINATED = 143
 
     @property
+    def meaning(self) -> str:
+        """What it says of every command that answers with it."""
+        return _MEANINGS[self]
+
+    @property
     def status(self) -> str:
         """How the report of an acting command says it."""
         return {ExitCode.OK: "success", ExitCode.PARTIAL: "partial", ExitCode.REFUSED: "refused"}.get(self, "error")
+
+
+_MEANINGS = {
+    ExitCode.OK: "Done, or there was nothing to do.",
+    ExitCode.NO: "The answer is no: a check failed, or the question on the terminal was declined.",
+    ExitCode.USAGE: "The command line asks for something impossible; nothing was read.",
+    ExitCode.PARTIAL: "Something was changed, and not all was done; to run it again is to go on.",
+    ExitCode.NOT_FOUND: "There is no such thing, or the object of a reference is gone.",
+    ExitCode.REFUSED: "A gate is shut, and nothing was changed.",
+    ExitCode.METADATA: "Airflow's database or configuration cannot be reached or understood.",
+    ExitCode.LOCKED: "Another run is at work; nothing was changed.",
+    ExitCode.STORAGE: "Object storage failed or refused, or the output could not be written.",
+    ExitCode.INTERRUPTED: "Ended by Ctrl-C.",
+    ExitCode.BROKEN_PIPE: "Whoever read the output has gone.",
+    ExitCode.TERMINATED: "Ended by SIGTERM.",
+}
+
+SIGNALS = (ExitCode.INTERRUPTED, ExitCode.BROKEN_PIPE, ExitCode.TERMINATED)
+"""What every command may answer with."""
 
 
 class XcomctlError(Exception):

@@ -5,6 +5,7 @@ Sizes are bytes, times are aware datetimes in UTC, `map_index` is -1 for a task 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from enum import Enum
@@ -12,6 +13,13 @@ from typing import TypeAlias
 
 StorageOptions: TypeAlias = dict[str, object]
 """What fsspec's constructor of a file system takes; the values may hold secrets and are never printed."""
+
+Watch: TypeAlias = Callable[[str, int], None]
+"""Told of a step, and how many things it has handled so far."""
+
+
+def unwatched(step: str, done: int) -> None:
+    """Nobody looks."""
 
 
 class State(str, Enum):

@@ -117,14 +117,14 @@ def test_listing_leaves_large_values_where_they_are(database: Database, world: W
     # Of bytes the first is looked at, to tell a pickle: that is one chunk and its index, of 300 chunks a value.
     allowed = 30 * 3 * 4 if database.label == "2.11" else 0
     for statement, values in selects:
-        assert _blocks(found, statement, values) <= allowed + ROWS_THEMSELVES, statement
+        assert blocks(found, statement, values) <= allowed + ROWS_THEMSELVES, statement
 
 
 ROWS_THEMSELVES = 10
 """Blocks of the small rows and of the tables that they are joined with; the values fill more than 10,000."""
 
 
-def _blocks(found: Catalog, statement: str, values: object) -> int:
+def blocks(found: Catalog, statement: str, values: object) -> int:
     """How many blocks PostgreSQL touches for a statement, those of large values (TOAST) among them."""
     with found.database.engine.connect() as connection:
         explained = connection.exec_driver_sql(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {statement}", values)

@@ -5,18 +5,12 @@ None of the three sees the settings of whoever runs the tests: no XCOMCTL_, AIRF
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
-import pty
 import re
-import select
 import signal
-import struct
 import subprocess
 import sys
-import termios
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,15 +21,23 @@ import pytest
 from tests.lab import s3
 from tests.lab.database import Database
 from tests.lab.folder import Folder
+from tests.lab.terminal import on_terminal
 from tests.lab.world import World
 from tests.operations.scene import BASE_FOLDER, Scene
 from xcomctl.cli import main
 
 XCOMCTL = (sys.executable, "-m", "xcomctl")
-TAKE_TERMINAL = (
-    "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
+FOREIGN = (
+    "XCOMCTL_",
+    "AIRFLOW_",
+    "_AIRFLOW_",
+    "AWS_",
+    "_TYPER_",
+    "NO_COLOR",
+    "FORCE_COLOR",
+    "COLUMNS",
+    "PYTHONUNBUFFERED",
 )
-FOREIGN = ("XCOMCTL_", "AIRFLOW_", "_AIRFLOW_", "AWS_", "_TYPER_", "NO_COLOR", "COLUMNS", "PYTHONUNBUFFERED")
 STREAMS = ("code", "out", "err")
 ONE_BY_ONE = """
 import json, os, sys
@@ -166,49 +168,9 @@ def terminal(bare: dict[str, str]) -> Run:
     """Run a command line on a terminal of 200 columns, and when it asks type something or send a signal."""
 
     def run(*words: str, typed: bytes | signal.Signals = b"", columns: int = 200, **environment: str) -> Result:
-        return _on_terminal([*XCOMCTL, *words], {**bare, "TERM": "xterm", **environment}, typed, columns)
+        return Result(*on_terminal([*XCOMCTL, *words], {**bare, "TERM": "xterm", **environment}, typed, columns))
 
     return run
-
-
-def _on_terminal(
-    command: Sequence[str], environment: Mapping[str, str], typed: bytes | signal.Signals, columns: int
-) -> Result:
-    """The terminal is the process's own, so that the signs typed there become signals."""
-    ours, theirs = pty.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
-    started = subprocess.Popen(
-        [sys.executable, "-c", TAKE_TERMINAL, *command],
-        env=environment,
-        stdin=theirs,
-        stdout=theirs,
-        stderr=theirs,
-        start_new_session=True,
-    )
-    os.close(theirs)
-    try:
-        return Result(*_watched(started, ours, typed))
-    finally:
-        os.close(ours)
-        started.kill()
-        started.wait()
-
-
-def _watched(started: subprocess.Popen[bytes], screen: int, typed: bytes | signal.Signals) -> tuple[int, bytes]:
-    """The exit code, and what the terminal showed; its line ends are those of a file."""
-    shown = b""
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while time.monotonic() < deadline:
-        if not select.select([screen], [], [], 1)[0]:
-            continue
-        try:
-            shown += os.read(screen, 65536)
-        except OSError:  # EIO: nobody has the terminal open any more
-            return started.wait(), shown.replace(b"\r\n", b"\n")
-        if typed and shown.endswith(b"[y/N] "):
-            started.send_signal(typed) if isinstance(typed, signal.Signals) else os.write(screen, typed)
-            typed = b""
-    raise TimeoutError(f"still running, having shown {shown!r}")
 
 
 @pytest.fixture

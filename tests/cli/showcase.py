@@ -122,6 +122,9 @@ def _asked(scene: Scene, older: str, operation: str) -> dict[str, Asked]:
     return {
         "ls": Asked(("ls", *at), 0, list),
         "ls-check": Asked(("ls", "--check", *at), 0, list),
+        "du": Asked(("du", "--by", "key,run_id", "--threshold", "1k", *at), 0, list),
+        "du-by": Asked(("du", "--by", "dag_id,task_id,day,state,size", *at), 0, list),
+        "du-storage": Asked(("du", "--by", "dag_id,run_id", "--storage", *at), 0, list),
         "get": Asked(("get", *cells, *at), 0, object),
         "get-explain": Asked(("get", "etl", "r 1", "load", "--key", "table", "--explain", *at), 0, list),
         "fsck": Asked(("fsck", *at), 1, list),

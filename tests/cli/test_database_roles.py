@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,8 +16,13 @@ from uuid import uuid4
 import pytest
 from sqlalchemy.engine import make_url
 
-from tests.cli.conftest import Run, place
-from tests.operations.scene import Scene
+from tests import schemas
+from tests.cli.conftest import PATIENCE_SECONDS, XCOMCTL, Run, place
+from tests.lab import postgres, s3
+from tests.lab.database import Database, Databases
+from tests.lab.folder import Folder
+from tests.lab.world import Push, World
+from tests.operations.scene import BASE_FOLDER, Scene
 
 PAGE = (Path(__file__).parents[2] / "docs/database-roles.md").read_text("utf-8")
 SERVERS = pytest.mark.databases("postgresql-2.11", "postgresql-3.[34]", "mysql-2.11", "mysql-3.[34]")
@@ -120,6 +128,8 @@ def reads(cli: Run, at: tuple[str, ...], label: str) -> None:
     assert len(cli("ls", *at, "--check", "-o", "json").json) == 4
     assert len(cli("ls", *at, "--archive", "-o", "json").json) == 4
     assert cli("get", "d", "latest", "t", "--key", "k", *at).json == [1]
+    (took,) = cli("du", "--threshold", "1k", "--storage", *at, "-o", "json").json
+    assert (took["count"], took["external"], took["inline"], took["objects"]) == (4, 3, 1, 4)
     report = cli("gc", "-n", *at, "-o", "json")
     assert (report.code, report.json["candidates"], report.json["refusals"]) == (0, 0, []), report.err
     checked = cli("fsck", "--deep", *at, "-o", "json")
@@ -204,3 +214,96 @@ def test_each_right_that_is_missing_is_named_with_its_grant(cli: Run, filled: Ro
             assert cli("gc", "-n", *at).code == cli("ls", *at).code == 0
         filled.execute(f"GRANT SELECT ON {table} TO xcomctl_reader")
     assert tolerated == ({"task_instance"} if filled.scene.database.label == "3.3" else set())
+
+
+@POSTGRESQL
+def test_a_listing_that_fails_in_its_middle_says_so_and_is_no_whole(roles: Roles, bare: dict[str, str]):
+    roles.scene.world.push_many(Push("d", f"r {number // 1000}", "t", number) for number in range(12_000))
+    for form, mark in (("json", "map_index"), ("jsonl", "map_index"), ("csv", "\n"), ("plain", "\n"), ("yaml", "\n- ")):
+        words = ("ls", *roles.place("xcomctl_reader"), "-o", form)
+        listing = subprocess.Popen([*XCOMCTL, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=bare)
+        assert listing.stdout is not None
+        first = os.read(listing.stdout.fileno(), 4096)  # the rest does not fit into a pipe
+        roles.execute("REVOKE SELECT ON xcom FROM xcomctl_reader")
+        out, err = listing.communicate(timeout=PATIENCE_SECONDS)
+        roles.execute("GRANT SELECT ON xcom TO xcomctl_reader")
+        what, hint = err.decode().splitlines()
+        assert listing.returncode == 10 and "permission denied for table xcom" in what
+        assert hint.startswith("hint: GRANT SELECT ON xcom TO ")
+        shown = (first + out).decode()
+        assert 0 < shown.count(mark) < 12_000
+        if form == "json":
+            with pytest.raises(json.JSONDecodeError):
+                json.loads(shown)
+        else:
+            assert shown.endswith("\n")
+
+
+def test_a_standby_is_enough_but_for_gc(cli: Run, store: Folder):
+    """It refuses, since the newest rows may be missing, until that is allowed."""
+
+    def prepare(url: str) -> None:
+        schemas.load(url, "3.3")
+        with World(Database(url, "postgresql", "3.3")) as world:
+            Scene(world.database, world, store).push("d", key="return_value")
+
+    with postgres.standby(prepare) as server:
+        at = ("--db", server.url, "--base-path", f"{store.url}/{BASE_FOLDER}")
+        assert cli("ls", *at, "--check", "-o", "json").json[0]["state"] == "external"
+        assert cli("get", "d", "latest", "t", *at).json == [1]
+        refused = cli("gc", "-n", *at, "-o", "json")
+        assert (refused.code, [each["gate"] for each in refused.json["refusals"]]) == (5, ["replica"])
+        assert cli("gc", "-n", *at, "--allow", "replica").code == 0
+        removed = cli("rm", "--dag-id", "d", "--yes", "--allow", "replica", *at)
+        assert removed.code == 10 and "name the primary" in removed.err, removed.err
+
+
+CONNECTION = """
+import sys
+from airflow.models.connection import Connection
+from sqlalchemy import create_engine
+with create_engine(sys.argv[1]).begin() as connection:
+    Connection.__table__.create(connection)
+    row = {"conn_id": "store", "conn_type": "aws", "login": sys.argv[2], "password": sys.argv[3], "extra": sys.argv[4]}
+    connection.execute(Connection.__table__.insert(), row)
+"""
+
+
+@POSTGRESQL
+@pytest.mark.one_airflow
+def test_verify_backend_asks_airflow_whose_user_may_do_little(
+    process: Run, bare: dict[str, str], roles: Roles, ministack: s3.S3Server
+):
+    """It needs SELECT on the table of connections, if that is where the connection is."""
+    bucket = s3.bucket(ministack)
+    extra = json.dumps({"endpoint_url": ministack.endpoint, "region_name": ministack.region})
+    own = roles.scene.database.url
+    made = [sys.executable, "-c", CONNECTION, own, ministack.key, ministack.secret, extra]
+    subprocess.run(made, env={**bare, "AIRFLOW__CORE__FERNET_KEY": ""}, check=True, capture_output=True)
+    settings = {
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": roles.place("xcomctl_reader")[1],
+        "AIRFLOW__CORE__FERNET_KEY": "",
+        "AIRFLOW__CORE__XCOM_BACKEND": "airflow.providers.common.io.xcom.backend.XComObjectStorageBackend",
+        "AIRFLOW__COMMON_IO__XCOM_OBJECTSTORAGE_PATH": f"s3://store@{bucket.name}/xcom",
+        "AIRFLOW__COMMON_IO__XCOM_OBJECTSTORAGE_THRESHOLD": "1000",
+    }
+
+    def status() -> dict[str, str]:
+        return {each["id"]: each["status"] for each in process("verify-backend", "-o", "json", **settings).json}
+
+    roles.execute("REVOKE SELECT ON connection FROM xcomctl_reader")
+    assert status()["connection"] == "unknown"
+    roles.execute("GRANT SELECT ON connection TO xcomctl_reader")
+    assert status()["connection"] == "ok" and "fail" not in status().values()
+
+
+def test_every_block_of_the_page_is_tried(databases: Databases):
+    """Those that need a table which is not there are tried with one that is made for them."""
+    tried = {title for label in ("2.11", "3.3", "3.4") for title in titles(label)}
+    tried |= {f"writer: {title}" for title in tried if title != "Airflow 3.3 and later"}
+    extra = {"archives to come", "archives that are there", "writer: with --archive"}
+    assert set(re.findall(r"```sql\n-- (.*)\n", PAGE)) == tried | extra
+    with databases.fresh("postgresql-3.3") as database, World(database) as world:
+        world.sql("CREATE TABLE _xcom_archive AS SELECT * FROM xcom")
+        with Scene(database, world, Folder(Path("/nowhere"))) as scene, made(scene) as roles:
+            roles.execute(*statements("postgresql", "archives that are there"))

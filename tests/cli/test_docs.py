@@ -13,7 +13,6 @@ from xcomctl.operations.gc import Cause, Gate
 from xcomctl.operations.rm import GATES, Skip, Unmarked
 
 ROOT = Path(__file__).parents[2]
-README = (ROOT / "README.md").read_text("utf-8")
 PAGE = (ROOT / "docs/gc.md").read_text("utf-8")
 
 pytestmark = [pytest.mark.databases("sqlite-3.3"), pytest.mark.stores("file")]
@@ -30,7 +29,7 @@ def below(page: str, header: str) -> str:
 
 
 def test_every_gate_is_explained():
-    assert words_of(below(README, "| gate | shut when |")) == {gate.value for gate in Gate}
+    assert words_of(below(PAGE, "| gate | shut when |")) == {gate.value for gate in Gate}
 
 
 def test_every_count_and_field_is_explained(cli: Run, scene: Scene):

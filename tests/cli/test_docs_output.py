@@ -16,6 +16,7 @@ from xcomctl.cli.options import Output
 PAGE = (Path(__file__).parents[2] / "docs/output.md").read_text("utf-8")
 SECTIONS = {
     "ls": ["ls-check"],
+    "du": ["du", "du-by", "du-storage"],
     "get --explain": ["get-explain"],
     "fsck": ["fsck"],
     "preflight": ["preflight"],

@@ -46,8 +46,8 @@ class TestCommandLine:
     @pytest.mark.parametrize(
         ("words", "says", "hint"),
         [
-            (("nope",), "No such command 'nope'", "xcomctl --help"),
-            (("ls", "--nope"), "No such option: --nope", "xcomctl ls --help"),
+            (("nope",), "no such command 'nope'", "xcomctl --help"),
+            (("ls", "--nope"), "no such option --nope", "xcomctl ls --help"),
             (("ls", "extra"), "unexpected extra argument", "xcomctl ls --help"),
             (("get", "d", "r"), "Missing argument", "xcomctl get --help"),
             (("ls", "--dag-id"), "'--dag-id' requires an argument", "--help"),
@@ -195,7 +195,7 @@ class TestDatabase:
 
     def test_a_user_who_may_not_read(self, cli: Run, reader):
         says = "Access denied for user"
-        everywhere(cli, "--db", reader, "--base-path", BASE, code=10, says=says, hint="check user and password")
+        everywhere(cli, "--db", reader, "--base-path", BASE, code=10, says=says, hint="or check its name")
 
     def test_an_unknown_schema_head(self, cli: Run, scene: Scene):
         """Rows can be looked at; nothing is deleted (5)."""

@@ -23,15 +23,33 @@ from tests.cli.showcase import FORMATS, GOLDEN, Asked, Showcase, showcase
 from tests.lab.database import Databases
 
 COMMANDS = (
-    *("ls", "ls-check", "get", "get-explain", "fsck", "gc", "gc-due", "gc-refused", "gc-history", "gc-explain"),
+    *(
+        "ls",
+        "ls-check",
+        "du",
+        "du-by",
+        "du-storage",
+        "get",
+        "get-explain",
+        "fsck",
+        "gc",
+        "gc-due",
+        "gc-refused",
+        "gc-history",
+        "gc-explain",
+    ),
     *("restore", "migrate", "rm", "preflight", "verify-backend"),
 )
-RECORDS = ("ls", "ls-check", "get-explain", "fsck", "gc-history", "gc-explain", "preflight", "verify-backend")
+RECORDS = (
+    *("ls", "ls-check", "du", "du-by", "du-storage", "get-explain", "fsck", "gc-history", "gc-explain"),
+    *("preflight", "verify-backend"),
+)
 CHOOSING = tuple(name for name in RECORDS if name != "get-explain")
 REPORTS = ("gc", "gc-due", "gc-refused", "restore", "migrate", "rm")
 SECOND = {
-    "gc-explain": "found",
+    "du-by": "state",
     "fsck": "severity",
+    "gc-explain": "found",
     "preflight": "severity",
     "verify-backend": "status",
     "gc-history": "command",
@@ -128,15 +146,27 @@ def test_a_report_has_no_columns(cli: Run, shown: Showcase):
 @pytest.mark.parametrize("name", [name for name in COMMANDS if name not in AS_THEY_ARE])
 def test_no_width_loses_a_cell(cli: Run, shown: Showcase, name: str, columns: int):
     asked = shown.asked[name]
-    wide = ask(cli, asked, "-o", "table").decode()
-    narrow = ask(cli, asked, "-o", "table", COLUMNS=str(columns)).decode()
+    fields = json.loads(ask(cli, asked, "-o", "json"))[0] if name.startswith("ls") else ()
+    all_of_them = ("--columns", ",".join(fields)) if fields else ()  # else ls spares some
+    wide = ask(cli, asked, "-o", "table", *all_of_them).decode()
+    narrow = ask(cli, asked, "-o", "table", *all_of_them, COLUMNS=str(columns)).decode()
     assert max(map(len, narrow.splitlines())) <= columns
     assert _signs(narrow) >= _signs(wide)
 
 
+def test_ls_spares_what_a_narrow_terminal_cannot_hold(cli: Run, shown: Showcase):
+    drawn = {width: ask(cli, shown.asked["ls"], "-o", "table", COLUMNS=width).decode() for width in ("80", "600")}
+    head = {width: next(line for line in text.splitlines() if "run_id" in line) for width, text in drawn.items()}
+    assert "reference" in head["600"] and "timestamp" in head["600"] and "state" in head["80"]
+    assert "reference" not in head["80"] and "timestamp" not in head["80"]
+
+
 def _signs(drawn: str) -> set[tuple[str, int]]:
-    """Each sign of a cell, numbered, whatever lines it is on; but for digits, of which the time changes some."""
-    counts = Counter(sign for sign in drawn if not sign.isdigit() and sign not in " \n─")
+    """Each sign of a cell, numbered, whatever lines it is on.
+
+    But for digits, of which the time changes some, and for bars, which are as long as there is room.
+    """
+    counts = Counter(sign for sign in drawn if not sign.isdigit() and sign not in " \n─█▏▎▍▌▋▊▉")
     return {(sign, number) for sign, count in counts.items() for number in range(count)}
 
 

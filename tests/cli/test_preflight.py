@@ -121,7 +121,7 @@ def test_it_streams(process: Run, world: World):
     world.push_many([Push("d", "r", "t", number, "k", b"[NaN]") for number in range(2_500)])
     done = process("preflight", "--target", "3.3.2", "--db", world.database.url, "-o", "jsonl")
     assert done.code == 0 and len(done.column) == 2_500
-    assert "warning nan: 2500 rows" in done.err
+    assert "warning nan: 2,500 rows" in done.err
 
 
 def test_a_terminal_gets_a_table(terminal: Run, bad: World):

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import PATIENCE_SECONDS, Result, Run, place
+from tests.cli.showcase import FORMATS
 from tests.lab import s3
 from tests.lab.database import Databases
 from tests.lab.gcs import Bucket, GCSServer
@@ -43,12 +44,14 @@ def laptop(bare: dict[str, str]) -> Run:
 
 
 def works(run: Run, scene: Scene, *at: str, **environment: str) -> None:
-    """List, look, fetch, collect and bring back."""
+    """List, look, add up, fetch, collect and bring back."""
     url = scene.push("d", "r", key="return_value")
     scene.leak("d", "gone")
     listed = run("ls", *at, "--check", "-o", "json", **environment)
     assert listed.code == 0, listed.err
     assert [(row["state"], row["object_size_bytes"]) for row in listed.json] == [("external", 3)]
+    (took,) = run("du", "--threshold", "1k", "--storage", *at, "-o", "json", **environment).json
+    assert (took["external"], took["movable"], took["objects"]) == (1, 0, 2)
     assert run("get", "d", "latest", "t", *at, **environment).json == [1]
     assert run("get", "d", "r", "t", "--raw", *at, **environment).out == b"[1]"
     checked = run("fsck", "--deep", *at, "-o", "json", **environment)
@@ -100,6 +103,15 @@ def test_gcs(laptop: Run, databases: Databases):
         emulated = ("--db", database.url, "--base-path", scene.base.text, "--storage-option", "token=anon")
         listed = laptop("ls", "--check", *emulated, "-o", "json", STORAGE_EMULATOR_HOST=server.endpoint)
         assert listed.code == 0 and listed.json[0]["object_size_bytes"] == 3
+
+
+@pytest.mark.stores("file")
+def test_the_same_bytes_with_the_oldest_libraries(laptop: Run, cli: Run, scene: Scene):
+    for key, value in (("[red]é😀[/red]", '"x"'), ("\u202e\x1b[31m", "1"), ('a\tb,"c"', json.dumps("y" * 3000))):
+        scene.world.push("d", "r", "t", key=key, value=value)
+    for form in FORMATS:
+        asked = ("ls", *place(scene), "-o", form)
+        assert laptop(*asked, "--color", "always") == cli(*asked, "--color", "always")
 
 
 @pytest.mark.stores("ministack")

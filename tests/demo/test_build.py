@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.demo.conftest import Built
+from tests.lab.sandbox import Built
 from xcomctl.demo.build import AGE, RUNS, build
 from xcomctl.demo.sandbox import DAG_ID, Sandbox
 from xcomctl.errors import MetadataError

@@ -56,6 +56,9 @@ def test_a_sandbox_is_built_anew_only_by_force_and_keeps_what_others_put_there(t
     old_object = sandbox.objects / "old"
     old_object.write_text("1")
     (tmp_path / "notes.txt").write_text("mine")
+    claim = sandbox.control / "0123456789abcdef/claim.json"
+    claim.parent.mkdir(parents=True)
+    claim.write_text("{}")
 
     with pytest.raises(UsageError, match="already a sandbox") as refused:
         prepare(sandbox)
@@ -63,7 +66,7 @@ def test_a_sandbox_is_built_anew_only_by_force_and_keeps_what_others_put_there(t
     assert old_object.exists()
 
     prepare(sandbox, force=True)
-    assert not old_object.exists()
+    assert not old_object.exists() and not sandbox.control.exists()
     assert (tmp_path / "notes.txt").read_text() == "mine"
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.demo.conftest import Built
+from tests.lab.sandbox import Built
 from xcomctl.demo.tour import Shown, play_lines, tour
 
 pytestmark = pytest.mark.xdist_group("demo")

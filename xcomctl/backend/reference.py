@@ -33,6 +33,9 @@ HALF_WRITTEN = ".part"
 DEEPEST_ENCODING = 3
 """REST PATCH on Airflow 3.0 and 3.1 stores JSON in a JSON string in a JSON string."""
 
+ANY_LEAF = "00000000-0000-4000-8000-000000000000"
+"""What an object may be called at its end, whatever the names before it."""
+
 _URL = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<rest>.*)", re.DOTALL)
 _UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 _UUID4 = r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"
@@ -172,14 +175,18 @@ def below(base: Address, name: str) -> Address:
 def address_of(base: Address, dag_id: str, run_id: str, task_id: str, leaf: str) -> Address | None:
     """The address of a task's object called `leaf`, a new uuid4 and a codec's ending, as common-io makes them.
 
-    None for names that do not come back from it as they are: Airflow's path arithmetic drops `//`, `.` and `..`.
+    None for names that do not come back from it as they are.
     """
+    return below(base, f"{dag_id}/{run_id}/{task_id}/{leaf}") if come_back(dag_id, run_id, task_id, leaf) else None
+
+
+def come_back(dag_id: str, run_id: str, task_id: str, leaf: str = ANY_LEAF) -> bool:
+    """Whether names are told by the object that is called by them: Airflow's path arithmetic drops `//`, `.`, `..`."""
     name = f"{dag_id}/{run_id}/{task_id}/{leaf}"
     placement = place(name)
     if placement is None or any(part in ("", ".", "..") for part in name.split("/")):
-        return None
-    same = (placement.dag_id, placement.run_id, placement.task_id) == (dag_id, run_id, task_id)
-    return below(base, name) if same else None
+        return False
+    return (placement.dag_id, placement.run_id, placement.task_id) == (dag_id, run_id, task_id)
 
 
 def recognise(value: str, base: Address | None) -> Address | None:

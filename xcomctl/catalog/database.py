@@ -116,14 +116,21 @@ class Database:
         The limits of a range come from the database, so that its order is the only one that counts. With `at_rest` a
         range is read to its end before its first row is given, for who writes meanwhile: SQLite lets no one else.
         """
+        for within in self.ranges(page, rows, where):
+            narrowed = query.where(*within)
+            yield from self.fetch(narrowed) if at_rest else self.stream(narrowed)
+
+    def ranges(
+        self, page: ColumnElement[Any], rows: FromClause, where: Sequence[ColumnElement[Any]]
+    ) -> Iterator[list[ColumnElement[Any]]]:
+        """The conditions that cut rows into these ranges."""
         from sqlalchemy import select
 
         limits = select(page).select_from(rows).where(*where).order_by(page).offset(ROWS_PER_PAGE - 1).limit(1)
         beyond: list[ColumnElement[Any]] = []
         while True:
             last = self.fetch(limits.where(*beyond))
-            within = query.where(*beyond, *(page <= row[0] for row in last))
-            yield from self.fetch(within) if at_rest else self.stream(within)
+            yield [*beyond, *(page <= row[0] for row in last)]
             if not last:
                 return
             beyond = [page > last[0][0]]

@@ -43,8 +43,9 @@ if TYPE_CHECKING:
 class Dialect:
     """`size` is the stored size in bytes, `is_string` whether a small value is a JSON string, `whole` what to select
     to get a value's text or bytes, `first_byte` compares a value's first byte, `contains` is LIKE on its text,
-    `starts_with` compares the beginning of that text, which must be ASCII. `name` is a column of names so that no two
-    that differ are grouped together; `day` is the date in UTC of a time, as text.
+    `starts_with` compares the beginning of that text, which must be ASCII, and `is_plain` tells whether all of it is a
+    JSON string in which every letter is printable ASCII and stands for itself. `name` is a column of names so that no
+    two that differ are grouped together; `day` is the date in UTC of a time, as text.
 
     For rows that change: `text_size` is the size in bytes of the text that `whole` gives, which may mean to read the
     value; `space` what the value takes on disk; `digest` is the SHA-256 of that text, in hexadecimal digits; `stored`
@@ -57,6 +58,7 @@ class Dialect:
     whole: OfValue
     first_byte: Callable[[Column, bytes], Column]
     starts_with: Callable[[Column, Form, str], Column]
+    is_plain: OfValue
     name: Callable[[Column], Column]
     day: Callable[[Column], Column]
     contains: Callable[[Column, Form, str], Column]
@@ -158,8 +160,14 @@ def _postgresql(tells_compression: bool) -> Dialect:
             return func.substring(value, 1, len(start)) == literal(start.encode())
         return func.left(whole(value, form), len(start)) == start
 
+    def as_letters(value: Column, form: Form) -> Column:
+        return func.encode(value, "escape") if form is Form.BYTES else whole(value, form)
+
     def contains(value: Column, form: Form, pattern: str) -> Column:
-        return (func.encode(value, "escape") if form is Form.BYTES else whole(value, form)).like(pattern)
+        return as_letters(value, form).like(pattern)
+
+    def is_plain(value: Column, form: Form) -> Column:
+        return as_letters(value, form).op("~", is_comparison=True)('^"[] !#-[^-~]*"$')
 
     def is_compressed(value: Column) -> Column:
         return func.pg_column_compression(value).is_not(None) if tells_compression else true()
@@ -182,6 +190,7 @@ def _postgresql(tells_compression: bool) -> Dialect:
         whole=whole,
         first_byte=first_byte,
         starts_with=starts_with,
+        is_plain=is_plain,
         name=lambda column: column,
         day=lambda column: func.to_char(func.timezone("UTC", column), "YYYY-MM-DD"),
         contains=contains,
@@ -230,6 +239,11 @@ def _mysql(is_mariadb: bool) -> Dialect:
     def contains(value: Column, form: Form, pattern: str) -> Column:
         return value.like(pattern)
 
+    def is_plain(value: Column, form: Form) -> Column:
+        # MySQL compares no bytes with a pattern, and takes a [ in a class for another class.
+        letters = func.convert(value.op("USING")(literal_column("latin1")))
+        return letters.op("REGEXP", is_comparison=True)(r'^"[ !#-\x5B\x5D-~]*"\z')
+
     def as_text(value: Column, form: Form) -> Column:
         return cast(value, Text) if form is Form.JSON and not is_mariadb else value
 
@@ -245,6 +259,7 @@ def _mysql(is_mariadb: bool) -> Dialect:
         whole=whole,
         first_byte=first_byte,
         starts_with=starts_with,
+        is_plain=is_plain,
         name=lambda column: cast(func.convert(column.op("USING")(literal_column("utf8mb4"))), LargeBinary),
         day=lambda column: func.date_format(column, "%Y-%m-%d"),
         contains=contains,
@@ -263,7 +278,7 @@ def _mysql(is_mariadb: bool) -> Dialect:
 
 
 def _sqlite() -> Dialect:
-    from sqlalchemy import LargeBinary, Numeric, Text, cast, func, literal, type_coerce
+    from sqlalchemy import LargeBinary, Numeric, Text, and_, cast, func, literal, not_, or_, type_coerce
 
     def size(value: Column, form: Form) -> Column:
         return func.length(cast(value, LargeBinary))
@@ -286,6 +301,15 @@ def _sqlite() -> Dialect:
         digits = {"%": "%", "_": "__"}
         return func.hex(value).like("".join(digits.get(letter, f"{ord(letter):02X}") for letter in pattern))
 
+    def is_plain(value: Column, form: Form) -> Column:
+        text = cast(value, Text)
+        inner = func.substr(text, 2, func.length(text) - 2)
+        is_strange = or_(
+            inner.op("GLOB", is_comparison=True)("*[^] !#-[^-~]*"), func.instr(cast(value, LargeBinary), b"\0") > 0
+        )
+        ends = (func.substr(text, place, 1) == '"' for place in (1, -1))
+        return and_(func.length(text) > 1, *ends, not_(is_strange))
+
     def digest(value: Column, form: Form) -> Column:
         return func.xcomctl_sha256(cast(value, LargeBinary))
 
@@ -300,6 +324,7 @@ def _sqlite() -> Dialect:
         whole=whole,
         first_byte=first_byte,
         starts_with=starts_with,
+        is_plain=is_plain,
         name=lambda column: column,
         day=lambda column: func.substr(column, 1, 10),
         contains=contains,

@@ -264,7 +264,7 @@ def _missing_right(error: DBAPIError, url: URL) -> str | None:
         right, table = found["right"], found["table"].replace("`", "").replace("'", "").rpartition(".")[2]
         return f"GRANT {right} ON {url.database}.{table} TO {user}; docs/database-roles.md has what each command needs"
     if "to database" in text and "Access denied" in text:
-        return f"GRANT SELECT ON {url.database}.* TO {user}; docs/database-roles.md has what each command needs"
+        return f"GRANT SELECT ON {url.database}.* TO {user}, or check its name; docs/database-roles.md has the others"
     return None
 
 

@@ -14,6 +14,10 @@ BYTEA_BYTES = 0x3FFFFFFF
 """The most that any value of PostgreSQL may take."""
 
 
+NEAR = 0.9
+"""The share of a limit from which on a value is near it."""
+
+
 @dataclass(frozen=True, slots=True)
 class ValueLimit:
     """The most bytes of one value, and what sets that limit, in words."""
@@ -23,8 +27,8 @@ class ValueLimit:
 
     @property
     def near_bytes(self) -> int:
-        """From how many bytes on a value is near this limit."""
-        return self.bytes * 9 // 10
+        """The size from which on a value is near this limit."""
+        return int(self.bytes * NEAR)
 
 
 def value_limit(catalog: Catalog) -> ValueLimit | None:

@@ -64,6 +64,11 @@ def is_like(text: str, patterns: Sequence[str], *, empty: bool) -> bool:
     return any(text == pattern or fnmatchcase(text, pattern) for pattern in patterns) if patterns else empty
 
 
+def is_glob(pattern: str) -> bool:
+    """Whether a name may mean others than itself."""
+    return _GLOB.search(pattern) is not None
+
+
 def _any_glob(column: ColumnElement[Any], patterns: Sequence[str]) -> ColumnElement[Any]:
     from sqlalchemy import or_
 
@@ -73,7 +78,7 @@ def _any_glob(column: ColumnElement[Any], patterns: Sequence[str]) -> ColumnElem
 def _glob(column: ColumnElement[Any], pattern: str) -> ColumnElement[Any]:
     from sqlalchemy import or_
 
-    if not _GLOB.search(pattern):
+    if not is_glob(pattern):
         return column == pattern
     return or_(column == pattern, column.like(_like(pattern), escape="!"))
 

@@ -6,15 +6,21 @@ tells for sure what is no URL, and what is spelled as the base path is; the rows
 
 from __future__ import annotations
 
+import sys
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from xcomctl.backend.reference import come_back
 from xcomctl.catalog.catalog import Catalog, Row
+from xcomctl.catalog.database import ROWS_PER_FETCH
+from xcomctl.catalog.schema import Form
 from xcomctl.catalog.selection import conditions, is_like, matches
 from xcomctl.catalog.source import Source, source_of
-from xcomctl.model import CONTROL_KEYS, CONTROL_PREFIX, Filter, State, is_control_key
+from xcomctl.catalog.tasks import Coordinates
+from xcomctl.model import Filter, State, is_control_key
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Row as Answer
@@ -30,6 +36,9 @@ SIZES = (1024, 10 * 1024, 100 * 1024, 1024**2, 10 * 1024**2, 100 * 1024**2, 1024
 """Where one class of sizes ends and the next begins, in bytes."""
 
 MAYBE_A_URL = "%:%/%"
+SPELLED_OUT = "%u00%"
+"""JSON may spell any letter by its number: `\\u003a` is a colon."""
+
 ON_THE_WAY_UP = "%/..%"
 """A path with this may lead out of the folder that it begins with."""
 
@@ -52,8 +61,9 @@ class Question:
 class Share:
     """Some rows that agree in what was asked for, and their sizes in bytes. Attempts all count (Airflow 3.4).
 
-    `size_class` is how many of `SIZES` they reach. They are movable where they reach the threshold and `migrate` may
-    move them: what is in the row, and not read from there by Airflow itself.
+    `size_class` is how many of `SIZES` they reach. They are movable where they reach the threshold and nothing speaks
+    against it that `migrate` sees without reading values: what is in the row, not read from there by Airflow itself, of
+    a run that is over, under names that an object can have.
     """
 
     names: Mapping[str, str]
@@ -67,13 +77,8 @@ class Share:
 
 def usage(catalog: Catalog, question: Question) -> Iterator[Share]:
     """What the rows take, in shares as they come; many may be of the same names. Raises `MetadataError`."""
-    selected = question.selected
-    told_by_database = catalog.database.dialect.compares_times or not (selected.since or selected.until)
     for table in catalog.schema.live:
-        counting = _Counting(catalog, source_of(table, catalog.schema), question)
-        if told_by_database:
-            yield from counting.together()
-        yield from counting.one_by_one(only_unclear=told_by_database)
+        yield from _Counting(catalog, source_of(table, catalog.schema), question).shares()
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,46 +89,75 @@ class _Counting:
     source: Source
     question: Question
 
-    def together(self) -> Iterator[Share]:
-        """The rows whose state the database tells, added up page by page."""
-        from sqlalchemy import func, select
+    def shares(self) -> Iterator[Share]:
+        """All of the table, page by page: what the database can tell is added up there."""
+        selected = self.question.selected
+        is_told = self._dialect.compares_times or not (selected.since or selected.until)
+        for page in self.catalog.database.ranges(self.source.page, self.source.rows, self._where()):
+            yield from self._together(page) if is_told else self._one_by_one(page)
 
-        size, names = self._size(), self._names()
-        group = (*names.values(), self._state(), self._size_class(), self._is_movable())
+    def _together(self, page: Sequence[Column]) -> Iterator[Share]:
+        """A page that the database adds up, but for the rows whose state it does not tell."""
+        found = [self._added_up(answer) for answer in self.catalog.database.fetch(self._groups(page))]
+        yield from self._judged([share for share in found if share is not None and self._is_meant(share)])
+        if None in found:
+            yield from self._one_by_one([*page, self._unclear()])
+
+    def _groups(self, page: Sequence[Column]) -> Select[Any]:
+        """What a page's rows add up to. The large ones are told apart by task, which tells whether they may move."""
+        from sqlalchemy import and_, case, func, literal, not_, select
+
+        each = (*self._names().values(), self._short(), self._is_pickle(), self._size(), self._is_result())
+        labelled = (column.label(f"r{place}") for place, column in enumerate(each))
+        row = select(*labelled).select_from(self.source.rows).where(*self._where(), *page)
+        # The limit keeps databases from working out each of these anew wherever it is named.
+        *told, short, is_pickle, size, is_result = row.limit(sys.maxsize).subquery("each_row").c
+        threshold = self.question.threshold_bytes
+        large = literal(0) if threshold is None else case((and_(size >= threshold, not_(is_result)), 1), else_=0)
+        names = (
+            self._dialect.name(column if name in self._asked() else case((large == 1, column)))
+            for name, column in zip(self._names(), told, strict=True)
+        )
+        group = (*names, self._state(short, is_pickle), _size_class(size), large)
         sums = (func.count(), func.sum(size), func.max(size))
-        labelled = [column.label(f"c{place}") for place, column in enumerate((*group, *sums))]
-        query = select(*labelled).select_from(self.source.rows).where(*self._where())
-        query = query.group_by(*(f"c{place}" for place in range(len(group))))
-        # Not through a cursor: for one PostgreSQL plans to sort the page, which takes ten times as long.
-        for row in self._pages(query, at_rest=True):
-            *told, state, reached, movable, count, size_bytes, largest_bytes = tuple(row)
-            if state is None:
-                continue  # for `one_by_one`
-            named = dict(zip(names, map(_text, told), strict=True))
-            state, sizes = State(_text(state)), (int(count), int(size_bytes), int(largest_bytes))
-            share = Share(named, state, int(reached), *sizes, is_movable=bool(movable) and state is State.INLINE)
-            if self._is_meant(share):
-                yield share
+        query = select(*(column.label(f"c{place}") for place, column in enumerate((*group, *sums))))
+        # Not to be streamed: for a cursor PostgreSQL plans to sort the page, which takes ten times as long.
+        return query.group_by(*(f"c{place}" for place in range(len(group))))
 
-    def one_by_one(self, *, only_unclear: bool) -> Iterator[Share]:
-        """The rows whose state only Python tells, or all of them."""
-        unclear = [self._state().is_(None)] if only_unclear else []
-        query = self.catalog.keyed(self.source, exact=self.question.exact)
-        for found in self._pages(query.where(*self._where(), *unclear)):
-            row = self.catalog.row(self.source, found)
-            if matches(self.question.selected, row.xcom):
-                yield self._share_of(row)
+    def _added_up(self, answer: Answer[Any]) -> Share | None:
+        """One answer to `_groups`; None where the database does not tell the state."""
+        *names, state, reached, is_large, count, size_bytes, largest_bytes = tuple(answer)
+        if state is None:
+            return None
+        named = {name: _text(told) for name, told in zip(self._names(), names, strict=True) if told is not None}
+        sizes = int(count), int(size_bytes), int(largest_bytes)
+        return Share(named, State(_text(state)), int(reached), *sizes, is_movable=bool(is_large))
 
-    def _pages(self, query: Select[Any], *, at_rest: bool = False) -> Iterator[Answer[Any]]:
-        return self.catalog.database.pages(self.source.page, self.source.rows, query, self._where(), at_rest=at_rest)
+    def _one_by_one(self, where: Sequence[Column]) -> Iterator[Share]:
+        """Rows as Python tells them."""
+        query = self.catalog.keyed(self.source, exact=self.question.exact).where(*self._where(), *where)
+        rows = (self.catalog.row(self.source, found) for found in self.catalog.database.stream(query))
+        shares = (self._share_of(row) for row in rows if matches(self.question.selected, row.xcom))
+        while some := list(islice(shares, ROWS_PER_FETCH)):
+            yield from self._judged(some)
+
+    def _judged(self, shares: Sequence[Share]) -> Iterator[Share]:
+        """These, with what may be moved told from what is large: `migrate` leaves alone what is at work, and more."""
+        may_move = {_task(share) for share in shares if share.is_movable and _is_mere_value(share)}
+        tasks = self.catalog.tasks
+        unfinished = tasks.unfinished_runs({(dag_id, run_id) for dag_id, run_id, _ in may_move})
+        at_work = tasks.at_work(may_move)
+        may_move = {task for task in may_move - at_work if task[:2] not in unfinished and come_back(*task)}
+        for share in shares:
+            is_movable = share.is_movable and _is_mere_value(share) and _task(share) in may_move
+            yield replace(share, is_movable=is_movable)
 
     def _share_of(self, row: Row) -> Share:
         xcom, threshold = row.xcom, self.question.threshold_bytes
-        is_large = threshold is not None and xcom.size_bytes >= threshold
-        held = xcom.state is State.INLINE and not is_control_key(xcom.key) and not row.is_dag_result
+        is_large = threshold is not None and xcom.size_bytes >= threshold and not row.is_dag_result
         told = {name: getattr(xcom, name) for name in NAMES} | {DAY: xcom.timestamp.date().isoformat()}
         reached = size_class(xcom.size_bytes)
-        return Share(told, xcom.state, reached, 1, xcom.size_bytes, xcom.size_bytes, is_movable=held and is_large)
+        return Share(told, xcom.state, reached, 1, xcom.size_bytes, xcom.size_bytes, is_movable=is_large)
 
     def _is_meant(self, share: Share) -> bool:
         """Whether the rows are meant, as far as their names tell: all else is a condition of the statement."""
@@ -141,10 +175,14 @@ class _Counting:
         smaller = [size <= selected.smaller_than] if selected.smaller_than is not None else []
         return [*conditions(selected, self.source, self._dialect), *larger, *smaller]
 
+    def _asked(self) -> set[str]:
+        """What rows are told apart by: what was asked for, and what a filter is about."""
+        return {*self.question.by, *_globs(self.question.selected)}
+
     def _names(self) -> dict[str, Column]:
-        """What the rows are told apart by: what was asked for, and what a filter is about."""
-        wanted = {*self.question.by, *_globs(self.question.selected)}
-        named = {name: self._dialect.name(getattr(self.source, name)) for name in NAMES if name in wanted}
+        """The names that are selected: with a threshold all of them."""
+        wanted = self._asked() | (set(NAMES) if self.question.threshold_bytes is not None else set())
+        named = {name: getattr(self.source, name) for name in NAMES if name in wanted}
         return named | ({DAY: self._dialect.day(self.source.timestamp)} if DAY in wanted else {})
 
     def _size(self) -> Column:
@@ -153,44 +191,48 @@ class _Counting:
         of = self._dialect.text_size if self.question.exact else self._dialect.size
         return func.coalesce(of(self.source.value, self.source.table.form), 0)
 
-    def _size_class(self) -> Column:
-        from sqlalchemy import case
+    def _is_result(self) -> Column:
+        """Whether a row is the result of a whole run."""
+        from sqlalchemy import false, func
 
-        size = self._size()
-        return case(*((size < limit, reached) for reached, limit in enumerate(SIZES)), else_=len(SIZES))
+        return false() if self.source.is_dag_result is None else func.coalesce(self.source.is_dag_result, false())
 
-    def _state(self) -> Column:
-        """The state where the database tells it, else NULL."""
-        from sqlalchemy import and_, case, literal, not_, null
+    def _short(self) -> Column:
+        return self._dialect.small_string(self.source.value, self.source.table.form)
 
-        dialect, value, form = self._dialect, self.source.value, self.source.table.form
-        told = [
-            (dialect.is_pickle(value, form), State.PICKLED),
-            (dialect.small_string(value, form).is_(None), State.INLINE),
-        ]
+    def _is_pickle(self) -> Column:
+        return self._dialect.is_pickle(self.source.value, self.source.table.form)
+
+    def _unclear(self) -> Column:
+        """The condition that the database does not tell a row's state."""
+        return self._state(self._short(), self._is_pickle()).is_(None)
+
+    def _state(self, short: Column, is_pickle: Column) -> Column:
+        """The state where the database tells it by a value that is a short string, else NULL."""
+        from sqlalchemy import and_, case, literal, not_, null, or_
+
+        dialect = self._dialect
+        form = Form.BYTES if self.source.table.form is Form.BYTES else Form.TEXT
+        told = [(is_pickle, State.PICKLED), (short.is_(None), State.INLINE)]
         if self.catalog.plain_base is not None:
             folder = f'"{self.catalog.plain_base}/'
-            below = dialect.starts_with(value, form, folder), not_(dialect.starts_with(value, form, f'{folder}"'))
-            stays = not_(dialect.contains(value, form, ON_THE_WAY_UP))
-            told.append((and_(*below, stays), State.EXTERNAL))
-        told.append((not_(dialect.contains(value, form, MAYBE_A_URL)), State.INLINE))
+            leads_elsewhere = [dialect.starts_with(short, form, folder + letter) for letter in '"/.']
+            leads_elsewhere.append(dialect.contains(short, form, ON_THE_WAY_UP))
+            below = dialect.starts_with(short, form, folder), not_(or_(*leads_elsewhere)), dialect.is_plain(short, form)
+            told.append((and_(*below), State.EXTERNAL))
+        may_be_url = or_(*(dialect.contains(short, form, pattern) for pattern in (MAYBE_A_URL, SPELLED_OUT)))
+        told.append((not_(may_be_url), State.INLINE))
         return case(*((condition, literal(state.value)) for condition, state in told), else_=null())
-
-    def _is_movable(self) -> Column:
-        """1 for what reaches the threshold and is nothing that Airflow itself reads from the row, else 0."""
-        from sqlalchemy import and_, case, false, func, literal, not_
-
-        key, threshold = self.source.key, self.question.threshold_bytes
-        if threshold is None:
-            return literal(0)
-        read_by_airflow = [key.in_(CONTROL_KEYS), func.substr(key, 1, len(CONTROL_PREFIX)) == CONTROL_PREFIX]
-        if self.source.is_dag_result is not None:
-            read_by_airflow.append(func.coalesce(self.source.is_dag_result, false()))
-        return case((and_(self._size() >= threshold, *map(not_, read_by_airflow)), 1), else_=0)
 
     @property
     def _dialect(self) -> Dialect:
         return self.catalog.database.dialect
+
+
+def _size_class(size: Column) -> Column:
+    from sqlalchemy import case
+
+    return case(*((size < limit, reached) for reached, limit in enumerate(SIZES)), else_=len(SIZES))
 
 
 def size_class(size_bytes: int) -> int:
@@ -211,6 +253,15 @@ def _globs(selected: Filter) -> dict[str, tuple[Sequence[str], Sequence[str]]]:
         "key": (selected.keys, selected.exclude_keys),
     }
     return {name: both for name, both in globs.items() if any(both)}
+
+
+def _task(share: Share) -> Coordinates:
+    return share.names["dag_id"], share.names["run_id"], share.names["task_id"]
+
+
+def _is_mere_value(share: Share) -> bool:
+    """Whether rows hold values, which Airflow does not read from the rows itself."""
+    return share.state is State.INLINE and not is_control_key(share.names["key"])
 
 
 def _text(name: Any) -> str:

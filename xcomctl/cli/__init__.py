@@ -19,16 +19,20 @@ from xcomctl.errors import ExitCode, StorageError, UsageError, XcomctlError
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit code. Every error becomes two lines on stderr."""
-    from xcomctl.cli.app import command_line
-
     words = list(sys.argv[1:] if arguments is None else arguments)
     _open_missing_streams()
+    if (shell := os.environ.get("_XCOMCTL_COMPLETE")) is not None:
+        from xcomctl.cli import completing
+
+        completing.answer(shell, words)
+    from xcomctl.cli.app import command_line
+
     report.start(_early(words))
     try:
         _require_text(words)
-        code = command_line().main(args=words, prog_name="xcomctl", standalone_mode=False)
+        code = command_line().main(args=words or ["--help"], prog_name="xcomctl", standalone_mode=False)
         sys.stdout.flush()
-        return int(code or ExitCode.OK)
+        return int(code or (ExitCode.OK if words else ExitCode.USAGE))
     except (BrokenPipeError, SystemExit) as ended:
         # Typer and rich make an exit of their own of a broken pipe.
         if isinstance(ended, SystemExit) and not isinstance(ended.__context__, BrokenPipeError):
@@ -79,10 +83,10 @@ def _require_text(words: Sequence[str]) -> None:
 def _failed(error: Exception) -> int:
     """Report an error, and say its exit code. Typer's own errors know their message and their code."""
     message = getattr(error, "format_message", None)
-    if callable(message) and not message():
-        return ExitCode.USAGE  # no command was named: Typer has shown the help
     if callable(message):
-        error = UsageError(message(), hint=_help_hint(error))
+        from xcomctl.cli.mistakes import mistake
+
+        error = mistake(error, message())
     elif type(error).__name__ == "Abort":
         return ExitCode.INTERRUPTED
     if isinstance(error, OSError):
@@ -90,11 +94,6 @@ def _failed(error: Exception) -> int:
         error.__cause__ = cause
     report.current().error(error)
     return error.exit_code if isinstance(error, XcomctlError) else ExitCode.NO
-
-
-def _help_hint(error: Exception) -> str:
-    context = getattr(error, "ctx", None)
-    return f"{context.command_path if context is not None else 'xcomctl'} --help"
 
 
 __all__ = ["__version__", "main"]

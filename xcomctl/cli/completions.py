@@ -1,4 +1,7 @@
-"""`xcomctl completions`: what a shell needs to complete the command line."""
+"""`xcomctl completions`: what a shell needs to complete the command line.
+
+The scripts ask xcomctl itself, so that they never go stale; `cli/completing.py` says what it answers.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +12,6 @@ import typer
 
 from xcomctl.cli import render
 
-ZSH_AUTOLOADED = """
-# Sourced, this file registers; found in fpath, it is itself what completes.
-if [[ "$funcstack[1]" = _xcomctl ]]; then
-  _xcomctl_completion
-fi
-"""
-
 
 class Shell(str, Enum):
     """The shells that there is a script for."""
@@ -25,25 +21,90 @@ class Shell(str, Enum):
     FISH = "fish"
 
 
+BASH = r"""_xcomctl() {
+    local program=$1 todo='' reply
+    [[ $program == '~/'* ]] && program=$HOME/${program#'~/'}
+    COMPREPLY=()
+    {
+        IFS= read -r todo
+        while IFS= read -r reply; do COMPREPLY+=("$reply"); done
+    } < <(_XCOMCTL_COMPLETE=bash "$program" "${COMP_LINE:0:COMP_POINT}" "$COMP_WORDBREAKS" 2>/dev/null)
+    type compopt &>/dev/null || return 0
+    compopt -o nosort 2>/dev/null
+    [[ $todo == *files* ]] && compopt -o default
+    [[ $todo == *nospace* ]] && compopt -o nospace
+    return 0
+}
+
+complete -F _xcomctl xcomctl
+"""
+
+ZSH = r"""#compdef xcomctl
+
+_xcomctl() {
+  local program=${(Q)words[1]} line
+  local -a lines values shown space
+  program=${program/#\~\//$HOME/}
+  lines=("${(@f)$(_XCOMCTL_COMPLETE=zsh $program "${(@Q)words[2,CURRENT-1]}" "${(Q)PREFIX}" 2>/dev/null)}")
+  for line in "${(@)lines[2,-1]}"; do
+    values+=("${line%%$'\t'*}")
+    shown+=("${line%%$'\t'*}${${line#*$'\t'}:+  -- ${line#*$'\t'}}")
+  done
+  [[ $lines[1] == *nospace* ]] && space=(-S '')
+  [[ $lines[1] == *files* ]] && _files && return
+  (( $#values )) && compadd -V values "${(@)space}" -l -d shown -a values
+}
+
+# Sourced, this file registers; found in fpath, it is itself what completes.
+if [[ $funcstack[1] = _xcomctl ]]; then
+  _xcomctl "$@"
+else
+  compdef _xcomctl xcomctl
+fi
+"""
+
+FISH = r"""function __xcomctl_complete
+    set -l words (commandline -opc)
+    set -l program (string replace -r '^~/' "$HOME/" -- $words[1])
+    set -e words[1]
+    set -l lines (env _XCOMCTL_COMPLETE=fish $program $words (commandline -ct) 2>/dev/null)
+    if string match -q '*files*' -- $lines[1]
+        __fish_complete_path (commandline -ct)
+    end
+    set -e lines[1]
+    string join \n -- $lines
+end
+
+complete --command xcomctl --no-files --keep-order --arguments '(__xcomctl_complete)'
+"""
+
+SCRIPTS = {Shell.BASH: BASH, Shell.ZSH: ZSH, Shell.FISH: FISH}
+
+
 def completions(shell: Annotated[Shell, typer.Argument(help="The shell to print the script for.")]) -> None:
     """Print a completion script.
 
+    With it TAB completes commands, flags and choices, and also the DAGs, runs, tasks and keys of the database that --db
+    on the line, XCOMCTL_DB or AIRFLOW__DATABASE__SQL_ALCHEMY_CONN names. A database that does not answer at once is not
+    waited for.
+
     Examples:
 
+      source <(xcomctl completions bash)
+        In this bash, or from ~/.bashrc in each.
+
       xcomctl completions bash > ~/.local/share/bash-completion/completions/xcomctl
+        For bash with the package bash-completion.
 
       xcomctl completions zsh > "${fpath[1]}/_xcomctl"
+        For zsh, before its compinit.
 
       xcomctl completions fish > ~/.config/fish/completions/xcomctl.fish
+        For fish.
+
+    Exit status:
+
+      0 2
+      12  The output could not be written.
     """
-    render.write(script(shell))
-
-
-def script(shell: Shell) -> str:
-    """The script that asks xcomctl itself, so that it never goes stale."""
-    from typer import completion
-
-    written: str = completion.get_completion_script(
-        prog_name="xcomctl", complete_var="_XCOMCTL_COMPLETE", shell=shell.value
-    )
-    return written.rstrip("\n") + "\n" + (ZSH_AUTOLOADED if shell is Shell.ZSH else "")
+    render.write(SCRIPTS[shell])

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from xcomctl.cli import render, report
+from xcomctl.cli import render, report, suggest
 from xcomctl.cli.options import Display, flag, takes
 from xcomctl.errors import ExitCode
 
@@ -19,13 +19,28 @@ if TYPE_CHECKING:
 @takes(Display)
 def demo(
     display: Display,
-    folder: Annotated[Path, typer.Argument(help="The folder of the sandbox.")] = Path("xcomctl-demo"),
+    folder: Annotated[Path, typer.Argument(help="The folder of the sandbox.", autocompletion=suggest.files)] = Path(
+        "xcomctl-demo"
+    ),
     force: Annotated[bool, flag("--force", env="", help="Replace a sandbox that is there.")] = False,
 ) -> ExitCode:
     """Build a sandbox with a real Airflow, and look around in it.
 
     Makes an Airflow home on SQLite with object storage in local files, runs a DAG six times, deletes one run the way
     people do, makes the files look old, and then runs ls, get and gc --dry-run on what is there.
+
+    Examples:
+
+      xcomctl demo
+        The sandbox in the folder xcomctl-demo.
+
+      xcomctl demo /tmp/sandbox --force
+        In another folder, in the place of a sandbox that is there.
+
+    Exit status:
+
+      0 2 10 12
+      1  A command of the tour failed.
     """
     said = report.start(display)
     from xcomctl.demo.build import build

@@ -3,32 +3,40 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Annotated, Any, Optional
 
-from xcomctl.cli import render, report
+from xcomctl.cli import render, report, suggest
+from xcomctl.cli.drawing import Bar
 from xcomctl.cli.findings import counted
 from xcomctl.cli.opening import opened
-from xcomctl.cli.options import TERMINAL_LIMIT, Display, Output, Place, Rows, Table, choose, flag, size, takes
+from xcomctl.cli.options import TERMINAL_LIMIT, Display, Output, Place, Rows, Table, flag, listed, size, takes
 from xcomctl.cli.report import Report
+from xcomctl.errors import UsageError
+from xcomctl.model import Filter, State
 
 if TYPE_CHECKING:
     from xcomctl.catalog import Catalog
-    from xcomctl.model import Filter
     from xcomctl.operations.usage import Usage
 
 BAR = "share"
-BAR_WIDTH = 20
 
 
 @dataclass(frozen=True)
 class Measure:
     """What is added up, and how it is told apart."""
 
-    by: Annotated[str, flag("--by", metavar="A,B", help="Any of dag_id, run_id, task_id, key, day, state, size.")] = (
-        "dag_id"
-    )
+    by: Annotated[
+        str,
+        flag(
+            "--by",
+            metavar="A,B",
+            autocompletion=suggest.list_of(suggest.groupings),
+            help="Any of dag_id, run_id, task_id, key, day, state, size.",
+        ),
+    ] = "dag_id"
     threshold: Annotated[
         Optional[str], flag("--threshold", metavar="SIZE", help="Say what `migrate --threshold` would move.")
     ] = None
@@ -61,20 +69,30 @@ def du(measure: Measure, place: Place, rows: Rows, table: Table, display: Displa
     Examples:
 
       xcomctl du
+        What each DAG's XComs take, the largest first.
 
       xcomctl du --by dag_id,key --threshold 1MB
+        By DAG and key, and what migrating would move.
 
       xcomctl du --by day --since 30d --dag-id 'etl_*'
+        Day by day, of some DAGs.
 
       xcomctl du --by dag_id --storage -o json
+        With the objects below the base path, for a program.
+
+    Exit status:
+
+      0 2 10 12
     """
     said = report.start(display)
     from xcomctl.catalog.usage import Question
     from xcomctl.operations import usage
 
-    by = choose([name.strip().lower() for name in measure.by.split(",")], usage.BY, "--by")
-    threshold = size(measure.threshold, "--threshold") if measure.threshold else None
-    asked = Question(rows.filter(datetime.now(timezone.utc)), threshold_bytes=threshold, exact=measure.exact)
+    by = listed(measure.by, usage.BY, "--by")
+    threshold = size(measure.threshold, "--threshold") if measure.threshold is not None else None
+    selected = rows.filter(datetime.now(timezone.utc))
+    _require_answers(by, selected, measure)
+    asked = Question(selected, threshold_bytes=threshold, exact=measure.exact)
     fields = usage.fields_of(by, with_movable=threshold is not None, with_objects=measure.storage)
     columns = table.chosen(fields)
     deployment = opened(place, said, databases=1)
@@ -85,7 +103,19 @@ def du(measure: Measure, place: Place, rows: Rows, table: Table, display: Displa
     if measure.groups is not None and len(found.groups) > measure.groups:
         said.note(f"the first {measure.groups} of {len(found.groups)}; --limit 0 shows all")
     _tell(found, measure, said)
-    _tell_near_limit(deployment.catalog, asked.selected, said)
+    _tell_near_limit(deployment.catalog, found, said)
+
+
+def _require_answers(by: Sequence[str], selected: Filter, measure: Measure) -> None:
+    """Ask nothing that neither rows nor names of objects can tell."""
+    from xcomctl.operations.usage import require_names
+
+    if State.DANGLING in selected.states:
+        raise UsageError(
+            "du looks no object up, so it knows of none that is gone", hint="`xcomctl ls --state dangling`"
+        )
+    if measure.storage:
+        require_names(by, selected)
 
 
 def _show(found: Usage, columns: tuple[str, ...], limit: int | None, table: Table, display: Display) -> None:
@@ -95,7 +125,7 @@ def _show(found: Usage, columns: tuple[str, ...], limit: int | None, table: Tabl
         return
     shown = columns if table.columns else _readable(found, columns)
     most = max((_bytes(record) for record in records), default=0)
-    drawn = [{**record, BAR: render.bar(_bytes(record), most, BAR_WIDTH)} for record in records]
+    drawn = [{**record, BAR: Bar(_bytes(record), most)} for record in records]
     render.table(drawn, shown, display.color, headers=table.headers)
     if not table.columns:
         render.table(_histogram(found), ("row_size", "count", "size_bytes", BAR), display.color, headers=table.headers)
@@ -121,7 +151,7 @@ def _histogram(found: Usage) -> list[dict[str, Any]]:
             "row_size": name,
             "count": tally.count,
             "size_bytes": tally.bytes,
-            BAR: render.bar(tally.count, most, BAR_WIDTH),
+            BAR: Bar(tally.count, most),
         }
         for name, tally in found.histogram()
     ]
@@ -146,12 +176,13 @@ def _tell(found: Usage, measure: Measure, said: Report) -> None:
         )
 
 
-def _tell_near_limit(catalog: Catalog, selected: Filter, said: Report) -> None:
+def _tell_near_limit(catalog: Catalog, found: Usage, said: Report) -> None:
     from xcomctl.operations.usage import near_limit
 
-    near = near_limit(catalog, selected)
+    near = near_limit(catalog, found)
     if near is not None:
         limit = f"{near.limit.source} takes {render.readable_size(near.limit.bytes)} at most"
         said.warning(
-            f"{counted(near.rows.count)} within 10% of what the database holds: {limit}", hint="`xcomctl fsck`"
+            f"{counted(near.rows.count)} within 10% of what the database holds: {limit}",
+            hint=f"`xcomctl ls --larger-than {near.limit.near_bytes}` lists them, `xcomctl migrate` moves them",
         )

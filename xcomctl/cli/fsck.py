@@ -8,7 +8,7 @@ from datetime import datetime, timezone
 from itertools import islice
 from typing import TYPE_CHECKING, Annotated, Optional
 
-from xcomctl.cli import render, report
+from xcomctl.cli import render, report, suggest
 from xcomctl.cli.findings import severity_first, tell_counts
 from xcomctl.cli.opening import opened
 from xcomctl.cli.options import Control, Display, Output, Place, Rows, Table, choose, duration, flag, takes
@@ -30,7 +30,13 @@ class Looking:
         bool, flag("--deep", help="Read every object that a row refers to: can it be decompressed and parsed?")
     ] = False
     only: Annotated[
-        Optional[list[str]], flag("--only", metavar="ID", help="Look for this kind of finding alone; repeatable.")
+        Optional[list[str]],
+        flag(
+            "--only",
+            metavar="ID",
+            autocompletion=suggest.one_of(suggest.findings),
+            help="Look for this kind of finding alone; repeatable.",
+        ),
     ] = None
     examples: Annotated[
         int, flag("--examples", metavar="N", min=0, help="As a table, show so many findings of each kind.")
@@ -52,12 +58,21 @@ def fsck(looking: Looking, place: Place, control: Control, rows: Rows, table: Ta
     Examples:
 
       xcomctl fsck
+        All that is wrong, by kind, with the command that helps.
 
       xcomctl fsck --only dangling --dag-id 'etl_*' -o json
+        One kind, of some DAGs, for a program.
 
       xcomctl fsck --deep --since 7d
+        Reads every object of the last week as well.
 
       xcomctl fsck --only orphan --older-than 30d -o jsonl
+        The orphans that are a month old, one a line.
+
+    Exit status:
+
+      0 2 10 12
+      1  There is a finding of severity error.
     """
     said = report.start(display)
     from xcomctl import settings

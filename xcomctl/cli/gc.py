@@ -13,7 +13,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Optional
 
-from xcomctl.cli import render, report, signals
+from xcomctl.cli import render, report, signals, suggest
 from xcomctl.cli.accounts import ask, show_dags, tell_failures, tell_outcome, tell_plan, told
 from xcomctl.cli.opening import opened
 from xcomctl.cli.options import Control, Display, Place, Table, TimeBudget, choose, duration, flag, takes
@@ -43,10 +43,24 @@ class Orphans:
         flag("--older-than", metavar="AGE", panel=_ORPHANS, help="Only objects of this age: 3d; 7d in a single pass."),
     ] = None
     dag_id: Annotated[
-        Optional[list[str]], flag("--dag-id", metavar="GLOB", panel=_ORPHANS, help="Only objects of these DAGs.")
+        Optional[list[str]],
+        flag(
+            "--dag-id",
+            metavar="GLOB",
+            autocompletion=suggest.dag_ids,
+            panel=_ORPHANS,
+            help="Only objects of these DAGs.",
+        ),
     ] = None
     exclude_dag_id: Annotated[
-        Optional[list[str]], flag("--exclude-dag-id", metavar="GLOB", panel=_ORPHANS, help="Not of these DAGs.")
+        Optional[list[str]],
+        flag(
+            "--exclude-dag-id",
+            metavar="GLOB",
+            autocompletion=suggest.dag_ids,
+            panel=_ORPHANS,
+            help="Not of these DAGs.",
+        ),
     ] = None
     include_unknown_dag: Annotated[
         Optional[list[str]],
@@ -89,7 +103,15 @@ class Safety:
         ),
     ] = None
     allow: Annotated[
-        Optional[list[str]], flag("--allow", env="", metavar="GATE", panel=_SAFETY, help="Lift one gate; repeatable.")
+        Optional[list[str]],
+        flag(
+            "--allow",
+            env="",
+            metavar="GATE",
+            autocompletion=suggest.one_of(suggest.gates),
+            panel=_SAFETY,
+            help="Lift one gate; repeatable.",
+        ),
     ] = None
     unsafe_windows: Annotated[
         bool, flag("--unsafe-windows", env="", panel=_SAFETY, help="Lift the floors of ages. For tests only.")
@@ -107,7 +129,13 @@ class Running:
     time_budget: TimeBudget = None
     metrics_file: Annotated[
         Optional[Path],
-        flag("--metrics-file", metavar="FILE", panel=_RUNNING, help="Write what was done, for Prometheus."),
+        flag(
+            "--metrics-file",
+            metavar="FILE",
+            autocompletion=suggest.files,
+            panel=_RUNNING,
+            help="Write what was done, for Prometheus.",
+        ),
     ] = None
 
 
@@ -144,12 +172,22 @@ def gc(
     Examples:
 
       xcomctl gc --dry-run
+        What a run now would do; nothing is changed.
 
       xcomctl gc --yes --quiet
+        The line for cron: marks, and deletes what an earlier run has marked.
 
       xcomctl gc --explain s3://bucket/xcom/dag/run/task/0b0e6c9c-5b0f-4e1c-9c57-8d2a4c3a6a11
+        Why this object stays or goes.
 
       xcomctl gc --history
+        The runs there were, each with the id that `xcomctl restore` takes.
+
+    Exit status:
+
+      0 2 3 5 10 11 12
+      1  The question was answered with no.
+      4  --explain: the store holds no such object.
     """
     said = report.start(display)
     rules = _rules(orphans, safety)
@@ -213,7 +251,8 @@ def _history(place: Place, control: Control, table: Table, display: Display, sai
 
     columns = table.chosen(COLUMNS)
     scope = _scope(place, control, said, databases=0)
-    render.records(runs(scope.control), columns, display.output, display.color, headers=table.headers)
+    spare = None if table.columns else ()
+    render.records(runs(scope.control), columns, display.output, display.color, headers=table.headers, spare=spare)
     return ExitCode.OK
 
 

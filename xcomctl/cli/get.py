@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
-from xcomctl.cli import render, report
+from xcomctl.cli import render, report, suggest
 from xcomctl.cli.opening import opened
 from xcomctl.cli.options import MAX_INDEX, Display, Output, Place, flag, takes
 from xcomctl.errors import StorageError, UsageError
@@ -28,14 +28,23 @@ if TYPE_CHECKING:
 class Wanted:
     """What is wanted of an XCom, and in what shape."""
 
-    key: Annotated[str, flag("--key", metavar="KEY", help="What the task pushed it as.")] = "return_value"
+    key: Annotated[
+        str, flag("--key", metavar="KEY", autocompletion=suggest.keys, help="What the task pushed it as.")
+    ] = "return_value"
     map_index: Annotated[
         int, flag("--map-index", metavar="N", min=-1, max=MAX_INDEX, help="Which of the mapped tasks.")
     ] = -1
     path: Annotated[Optional[str], flag("--path", metavar="A.B[0]", help="Only this part of the value.")] = None
     raw: Annotated[bool, flag("--raw", help="The exact bytes that are stored.")] = False
     output_file: Annotated[
-        Optional[Path], flag("-O", "--output-file", metavar="FILE", help="Write to a file instead of stdout.")
+        Optional[Path],
+        flag(
+            "-O",
+            "--output-file",
+            metavar="FILE",
+            autocompletion=suggest.files,
+            help="Write to a file instead of stdout.",
+        ),
     ] = None
     explain: Annotated[bool, flag("--explain", help="Say how the value is found, and what Airflow makes of it.")] = (
         False
@@ -63,9 +72,21 @@ def get(
     place: Place,
     wanted: Wanted,
     display: Display,
-    dag_id: Annotated[str, typer.Argument(help="The DAG.", show_default=False)],
-    run_id: Annotated[str, typer.Argument(help="The run, or `latest` that holds this XCom.", show_default=False)],
-    task_id: Annotated[str, typer.Argument(help="The task, with its groups: group.task.", show_default=False)],
+    dag_id: Annotated[str, typer.Argument(help="The DAG.", show_default=False, autocompletion=suggest.dag_ids)],
+    run_id: Annotated[
+        str,
+        typer.Argument(
+            help="The run, or `latest` that holds this XCom.",
+            show_default=False,
+            autocompletion=suggest.runs_and_latest,
+        ),
+    ],
+    task_id: Annotated[
+        str,
+        typer.Argument(
+            help="The task, with its groups: group.task.", show_default=False, autocompletion=suggest.task_ids
+        ),
+    ],
 ) -> None:
     """Fetch one XCom and show its value, from the row or from the object that it refers to.
 
@@ -76,10 +97,21 @@ def get(
     Examples:
 
       xcomctl get etl latest load
+        The return value of the task `load`, of the newest run that has one.
 
       xcomctl get etl latest train --key model_accuracy -o json
+        One key, as JSON for a program.
+
+      xcomctl get etl latest train --path 'scores[0]'
+        Only a part of the value.
 
       xcomctl get etl scheduled__2026-01-01T00:00:00+00:00 load --raw -O load.json.gz
+        The very bytes of one run's value, in a file.
+
+    Exit status:
+
+      0 2 10 12
+      4  There is no such XCom, or its object is gone.
     """
     said = report.start(display)
     _require_sense(wanted)
@@ -94,7 +126,8 @@ def get(
     if wanted.explain:
         _explain(rows, deployment, display)
         return
-    fetched = [fetching.fetch(row, deployment.stores) for row in rows]
+    with said.progress() as watch:
+        fetched = [fetching.fetch(row, deployment.stores, watch) for row in rows]
     if wanted.raw:
         _write_raw(fetched[0].raw, wanted.file)
         return

@@ -7,10 +7,13 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Annotated, Optional
 
-from xcomctl.cli import render, report
+from xcomctl.cli import render, report, suggest
 from xcomctl.cli.opening import opened
 from xcomctl.cli.options import TERMINAL_LIMIT, Display, Place, Rows, Table, choose, flag, takes
 from xcomctl.model import State
+
+SPARE = ("timestamp", "reference")
+"""What a table need not show where it is narrow, the last first."""
 
 
 @dataclass(frozen=True)
@@ -18,7 +21,13 @@ class Shape:
     """How rows are listed."""
 
     sort: Annotated[
-        Optional[str], flag("--sort", metavar="[-]FIELD", help="Sort by a field; with - before it descending.")
+        Optional[str],
+        flag(
+            "--sort",
+            metavar="[-]FIELD",
+            autocompletion=suggest.one_of(suggest.fields),
+            help="Sort by a field; with - before it descending.",
+        ),
     ] = None
     limit: Annotated[
         Optional[int], flag("--limit", metavar="N", min=0, help="At most N rows; 0 is all. 50 on a terminal.")
@@ -50,12 +59,20 @@ def ls(place: Place, rows: Rows, shape: Shape, table: Table, display: Display) -
     Examples:
 
       xcomctl ls --dag-id 'etl_*' --since 7d
+        What these DAGs have pushed in the last week.
 
       xcomctl ls --sort -size_bytes --limit 20
+        The twenty largest rows.
 
       xcomctl ls --state dangling -o json
+        The references whose object is gone, for a program.
 
       xcomctl ls --archive --columns dag_id,run_id,key,archive
+        What archive tables hold, and which of them.
+
+    Exit status:
+
+      0 2 10 12
     """
     said = report.start(display)
     from xcomctl.operations import listing
@@ -72,6 +89,7 @@ def ls(place: Place, rows: Rows, shape: Shape, table: Table, display: Display) -
     with said.progress() as watch:
         found = listing.list_xcoms(deployment.catalog, question, stores, said.unreadable, watch)
         records = ({name: listing.field_of(xcom, name) for name in columns} for xcom in found.xcoms)
-        render.records(records, columns, display.output, display.color, headers=table.headers)
+        spare = None if table.columns else SPARE
+        render.records(records, columns, display.output, display.color, headers=table.headers, spare=spare)
     if found.cut():
         said.note(f"the first {shape.rows}; --limit 0 shows all")

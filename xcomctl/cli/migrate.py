@@ -10,7 +10,7 @@ from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Optional
 
-from xcomctl.cli import render, report, signals
+from xcomctl.cli import render, report, signals, suggest
 from xcomctl.cli.accounts import tell_refusals, tell_some, told
 from xcomctl.cli.opening import opened
 from xcomctl.cli.options import Acting, Control, Display, Place, Rows, choose, flag, size, takes
@@ -61,7 +61,10 @@ class Moving:
         ),
     ] = None
     rules: Annotated[
-        Optional[Path], flag("--rules", metavar="FILE", panel=_MOVING, help="Rules of your own, in TOML.")
+        Optional[Path],
+        flag(
+            "--rules", metavar="FILE", autocompletion=suggest.files, panel=_MOVING, help="Rules of your own, in TOML."
+        ),
     ] = None
     threshold: Annotated[
         Optional[str],
@@ -108,14 +111,24 @@ def migrate(
     Examples:
 
       xcomctl migrate --dry-run
+        How many values are above Airflow's threshold; nothing is changed.
 
       xcomctl migrate --threshold 100kB --older-than 7d --yes --time-budget 50m
+        Large values of a week and older, for at most 50 minutes.
 
       xcomctl migrate --to inline --dag-id etl --yes
+        Brings one DAG's values back into their rows.
 
       xcomctl migrate --relocate s3://old_conn@old-bucket/xcom --yes
+        Lets what lies in an old bucket follow to the base path.
 
       xcomctl migrate --rule s3 --relocate s3://my_conn@my-bucket --yes
+        Takes over what a hand-written backend wrote.
+
+    Exit status:
+
+      0 2 3 5 10 11 12
+      1  The question was answered with no.
     """
     said = report.start(display)
     rules = _rules(rows, moving, running, acting)

@@ -11,7 +11,7 @@ import inspect
 import re
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from enum import Enum
@@ -19,6 +19,7 @@ from typing import Annotated, Any, Optional, TypeVar, get_type_hints
 
 import typer
 
+from xcomctl.cli import suggest
 from xcomctl.errors import UsageError
 from xcomctl.model import Filter, State
 
@@ -132,7 +133,15 @@ class Acting:
 
     time_budget: TimeBudget = None
     allow: Annotated[
-        Optional[list[str]], flag("--allow", env="", metavar="GATE", panel=_SAFETY, help="Lift one gate; repeatable.")
+        Optional[list[str]],
+        flag(
+            "--allow",
+            env="",
+            metavar="GATE",
+            autocompletion=suggest.one_of(suggest.gates),
+            panel=_SAFETY,
+            help="Lift one gate; repeatable.",
+        ),
     ] = None
     dry_run: Annotated[
         bool, flag("-n", "--dry-run", panel=_SAFETY, help="Count what would be done, and change nothing.")
@@ -173,7 +182,14 @@ class Table:
     """Which fields a list shows."""
 
     columns: Annotated[
-        Optional[str], flag("--columns", metavar="A,B", panel=_SHOW, help="Only these fields, in this order.")
+        Optional[str],
+        flag(
+            "--columns",
+            metavar="A,B",
+            autocompletion=suggest.list_of(suggest.fields),
+            panel=_SHOW,
+            help="Only these fields, in this order.",
+        ),
     ] = None
     no_headers: Annotated[
         bool, flag("--no-headers", panel=_SHOW, help="Leave the names of the columns out of csv and table.")
@@ -188,12 +204,7 @@ class Table:
         """The fields to show, of those that there are. Raises `UsageError` for one that is not there, or twice."""
         if self.columns is None:
             return tuple(offered)
-        names = [name.strip().lower() for name in self.columns.split(",")]
-        choose(names, offered, "--columns")
-        twice = next((name for name in names if names.count(name) > 1), None)
-        if twice is not None:
-            raise UsageError(f"--columns names {twice} twice", hint="name each field once")
-        return tuple(names)
+        return listed(self.columns, offered, "--columns")
 
 
 @dataclass(frozen=True)
@@ -202,18 +213,29 @@ class Rows:
 
     dag_id: Annotated[
         Optional[list[str]],
-        flag("--dag-id", metavar="GLOB", panel=_ROWS, help="Only these DAGs; repeatable."),
+        flag(
+            "--dag-id", metavar="GLOB", autocompletion=suggest.dag_ids, panel=_ROWS, help="Only these DAGs; repeatable."
+        ),
     ] = None
     run_id: Annotated[
         Optional[list[str]],
-        flag("--run-id", metavar="GLOB", panel=_ROWS, help="Only these runs; repeatable."),
+        flag(
+            "--run-id", metavar="GLOB", autocompletion=suggest.run_ids, panel=_ROWS, help="Only these runs; repeatable."
+        ),
     ] = None
     task_id: Annotated[
         Optional[list[str]],
-        flag("--task-id", metavar="GLOB", panel=_ROWS, help="Only these tasks; repeatable."),
+        flag(
+            "--task-id",
+            metavar="GLOB",
+            autocompletion=suggest.task_ids,
+            panel=_ROWS,
+            help="Only these tasks; repeatable.",
+        ),
     ] = None
     key: Annotated[
-        Optional[list[str]], flag("--key", metavar="GLOB", panel=_ROWS, help="Only these keys; repeatable.")
+        Optional[list[str]],
+        flag("--key", metavar="GLOB", autocompletion=suggest.keys, panel=_ROWS, help="Only these keys; repeatable."),
     ] = None
     map_index: Annotated[
         Optional[int],
@@ -222,10 +244,12 @@ class Rows:
         ),
     ] = None
     exclude_dag_id: Annotated[
-        Optional[list[str]], flag("--exclude-dag-id", metavar="GLOB", panel=_ROWS, help="Not these DAGs.")
+        Optional[list[str]],
+        flag("--exclude-dag-id", metavar="GLOB", autocompletion=suggest.dag_ids, panel=_ROWS, help="Not these DAGs."),
     ] = None
     exclude_key: Annotated[
-        Optional[list[str]], flag("--exclude-key", metavar="GLOB", panel=_ROWS, help="Not these keys.")
+        Optional[list[str]],
+        flag("--exclude-key", metavar="GLOB", autocompletion=suggest.keys, panel=_ROWS, help="Not these keys."),
     ] = None
     older_than: Annotated[
         Optional[str],
@@ -356,9 +380,34 @@ def size(text: str, option: str) -> int:
     return int(float(number) * (1024 if binary else 1000) ** power)
 
 
+def listed(text: str, allowed: Sequence[str], option: str) -> tuple[str, ...]:
+    """Names with commas between them. Raises `UsageError` for one that is not there, or twice."""
+    names = choose([name.strip().lower() for name in text.split(",")], allowed, option)
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise UsageError(f"{option} names {twice} twice", hint="name each field once")
+    return names
+
+
 def choose(names: Sequence[str], allowed: Sequence[str], option: str) -> tuple[str, ...]:
-    """Names out of those allowed; the error lists them."""
+    """Names out of those allowed; the error lists them, the nearest first."""
     for name in names:
         if name not in allowed:
-            raise UsageError(f"{option}: there is no {name!r}", hint=f"one of {', '.join(allowed)}")
+            meant = did_you_mean(name, allowed)
+            raise UsageError(
+                f"{option}: there is no {name!r}", hint=f"{meant}{' ' if meant else ''}one of {', '.join(allowed)}"
+            )
     return tuple(names)
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """The question after the nearest of some words; empty where none is near.
+
+    >>> did_you_mean("lss", ["ls", "get"])
+    'did you mean ls?'
+    """
+    from difflib import get_close_matches
+
+    by_folded = {each.lower(): each for each in known}
+    near = get_close_matches(word.lower(), by_folded, n=1)
+    return f"did you mean {by_folded[near[0]]}?" if near else ""

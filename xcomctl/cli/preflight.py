@@ -47,8 +47,15 @@ def preflight(upgrade: Upgrade, place: Place, rows: Rows, table: Table, display:
     Examples:
 
       xcomctl preflight --target 3.3.2
+        Every row that the upgrade to 3.3.2 would fail on or change.
 
       xcomctl preflight --target 3.1.8 --dag-id 'etl_*' -o json
+        The same of some DAGs, for a program.
+
+    Exit status:
+
+      0 2 10 12
+      1  The upgrade would fail.
     """
     said = report.start(display)
     if upgrade.target is None:
@@ -75,13 +82,9 @@ def preflight(upgrade: Upgrade, place: Place, rows: Rows, table: Table, display:
 def _shown(survey: Survey, limit: int, said: Report) -> Iterator[Finding]:
     """The first findings; the others are counted as well, for the exit code is about all."""
     with said.progress() as watch:
-        findings = survey.findings()
-        for done, finding in enumerate(islice(findings, limit or None), start=1):
-            yield finding
-            watch("findings", done)
-        left = 0
-        for left, _ in enumerate(findings, start=1):
-            watch("more findings", left)
+        findings = survey.findings(watch)
+        yield from islice(findings, limit or None)
+        left = sum(1 for _ in findings)
     if left:
         said.note(f"the first {limit} of {limit + left}; --limit 0 shows all")
 

@@ -17,9 +17,10 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from enum import Enum
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from xcomctl.cli import report
+from xcomctl.cli.drawing import Column, drawn, telling
 from xcomctl.cli.options import Color, Output
 
 Record: TypeAlias = Mapping[str, Any]
@@ -27,8 +28,7 @@ Record: TypeAlias = Mapping[str, Any]
 WIDE = 10_000
 """The width of a table that no terminal limits: wide enough that nothing is cut."""
 
-NARROWEST = 7
-"""A column of a table has four signs at least, and what separates it from the next; else names go beside values."""
+UNMAPPED = ("map_index", -1)
 
 WRITTEN_AT_ONCE = 32_768
 HELD_SECONDS = 0.2
@@ -47,9 +47,18 @@ def chosen(output: Output) -> Output:
 
 
 def records(
-    rows: Iterable[Record], columns: Sequence[str], output: Output, color: Color, *, headers: bool = True
+    rows: Iterable[Record],
+    columns: Sequence[str],
+    output: Output,
+    color: Color,
+    *,
+    headers: bool = True,
+    spare: Sequence[str] | None = None,
 ) -> None:
-    """Write rows of the same columns, in one of all formats. Without `headers` CSV and tables begin with a row."""
+    """Write rows of the same columns, in one of all formats. Without `headers` CSV and tables begin with a row.
+
+    With `spare` a table may leave out columns, as `table` says.
+    """
     form = chosen(output)
     picked = ({column: row[column] for column in columns} for row in rows)
     if form is Output.JSON:
@@ -63,7 +72,7 @@ def records(
     elif form is Output.PLAIN:
         _stream("\t".join(map(_cell, row.values())) + "\n" for row in picked)
     else:
-        table(picked, columns, color, headers=headers)
+        table(picked, columns, color, headers=headers, spare=spare)
 
 
 def document(value: object, output: Output) -> None:
@@ -82,53 +91,43 @@ def as_csv(rows: Iterable[Record], columns: Sequence[str]) -> str:
     return "".join(_csv(rows, columns))
 
 
-def as_table(columns: Sequence[str], rows: Iterable[Sequence[str]], color: Color) -> str:
+def as_table(columns: Sequence[str], rows: Sequence[Sequence[str]], color: Color) -> str:
     """Cells of text as the text of a table."""
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
-    drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in columns:
-        drawn.add_column(Text(column), overflow="fold")
-    for row in rows:
-        drawn.add_row(*(Text(cell) for cell in row))
-    return _printed(drawn, console(color))
+    cells = zip(*rows, strict=True) if rows else ((),) * len(columns)
+    canvas = console(color)
+    return _printed(
+        drawn([Column(name, name, each) for name, each in zip(columns, cells, strict=True)], canvas.width), canvas
+    )
 
 
-def table(rows: Iterable[Record], columns: Sequence[str], color: Color, *, headers: bool = True) -> None:
-    """Draw a table for a person: sizes and times readable, numbers to the right."""
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
+def table(
+    rows: Iterable[Record],
+    columns: Sequence[str],
+    color: Color,
+    *,
+    headers: bool = True,
+    spare: Sequence[str] | None = None,
+) -> None:
+    """Draw a table for a person: sizes and times readable, numbers to the right, names folded where it is narrow.
 
+    With `spare` it leaves out the columns that say nothing, and of those that are spare, from the last on, what would
+    crowd the others.
+    """
     found = list(rows)
     canvas = console(color)
-    if len(columns) * NARROWEST > canvas.width:
-        write(_printed(_beside(found, columns), canvas))
-        return
-    drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_header=headers)
-    for column, title in zip(columns, _titles(columns), strict=True):
-        numbers = all(_is_number(row[column]) for row in found)
-        drawn.add_column(Text(title), justify="right" if numbers else "left", overflow="fold")
-    for row in found:
-        drawn.add_row(*(Text(_readable(column, row[column])) for column in columns))
-    write(_printed(drawn, canvas))
+    shown = [_column(name, title, found) for name, title in zip(columns, _titles(columns), strict=True)]
+    if spare is not None and found:
+        shown = telling(shown, spare, canvas.width)
+    write(_printed(drawn(shown, canvas.width, headers=headers), canvas))
 
 
-def _beside(rows: Sequence[Record], columns: Sequence[str]) -> Any:
-    """Each row as lines of a name and a value, for a terminal where a table would lose its narrowest columns."""
-    from rich.table import Table
-    from rich.text import Text
-
-    drawn = Table(box=None, pad_edge=False, show_header=False)
-    drawn.add_column(overflow="fold", no_wrap=False)
-    drawn.add_column(overflow="fold")
-    for row in rows:
-        for column, title in zip(columns, _titles(columns), strict=True):
-            drawn.add_row(Text(title), Text(_readable(column, row[column])))
-        drawn.add_row("", "")
-    return drawn
+def _column(name: str, title: str, rows: Sequence[Record]) -> Column:
+    """The column of some rows. Names can be folded; numbers, times and the like cannot."""
+    values = [row[name] for row in rows]
+    cells = [_readable(name, value) for value in values]
+    folds = any(type(value) is str for value in values)
+    says_something = any(value is not None and (name, value) != UNMAPPED for value in values)
+    return Column(name, title, cells, _side(values), folds, says_something)
 
 
 def _titles(columns: Sequence[str]) -> list[str]:
@@ -140,8 +139,10 @@ def _titles(columns: Sequence[str]) -> list[str]:
     ]
 
 
-def _is_number(value: object) -> bool:
-    return value is None or (isinstance(value, (int, float)) and not isinstance(value, bool))
+def _side(values: Iterable[object]) -> Literal["left", "right"]:
+    """Numbers stand to the right."""
+    kinds = {type(value) for value in values} - {type(None)}
+    return "right" if kinds and kinds <= {int, float} else "left"
 
 
 def console(color: Color) -> Any:
@@ -212,16 +213,6 @@ def colored(text: str, name: str, color: Color) -> str:
     """Text in one of the terminal's colours, where colours are wanted on stdout."""
     code = {"red": 31, "yellow": 33, "cyan": 36}[name]
     return f"\x1b[{code}m{text}\x1b[0m" if report.is_colored(sys.stdout, color) else text
-
-
-def bar(amount: int, most: int, width: int) -> str:
-    """A share as a bar, to an eighth of a sign.
-
-    >>> bar(3, 8, 4)
-    '█▌'
-    """
-    full, eighths = divmod(round(8 * width * amount / most) if most else 0, 8)
-    return "█" * full + " ▏▎▍▌▋▊▉"[eighths].strip()
 
 
 def readable_size(count: int) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import sys
 import time
 import traceback
@@ -62,6 +63,9 @@ class Report:
         clear_line()
         sys.stderr.write(f"{question} [y/N] ")
         sys.stderr.flush()
+        # A signal that comes just before a read begins would be heard only when that ends.
+        while sys.stdin.isatty() and not select.select([sys.stdin], [], [], 1)[0]:
+            pass
         return sys.stdin.readline().strip().lower() in ("y", "yes")
 
     @contextmanager

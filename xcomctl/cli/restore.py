@@ -35,8 +35,16 @@ def restore(
     Examples:
 
       xcomctl restore 20261120T031502Z-5f2c9a1e --dry-run
+        What would come back; nothing is changed.
 
       xcomctl restore 20261120T031502Z-5f2c9a1e --yes
+        Brings it back without asking.
+
+    Exit status:
+
+      0 2 3 10 11 12
+      1  The question was answered with no.
+      4  There is no such run.
     """
     said = report.start(display)
     if not dry_run and not yes and not sys.stdin.isatty():

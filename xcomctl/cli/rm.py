@@ -56,10 +56,18 @@ def rm(
     Examples:
 
       xcomctl rm --older-than 90d --dry-run
+        How many rows would go; nothing is changed.
 
       xcomctl rm --older-than 90d --exclude-dag-id 'audit_*' --yes --time-budget 50m
+        The line for cron: what is old, but not of some DAGs.
 
       xcomctl rm --dag-id '*' --key tmp --archive
+        One key of all DAGs, into an archive table.
+
+    Exit status:
+
+      0 2 3 5 10 11 12
+      1  The question was answered with no.
     """
     said = report.start(display)
     _require_filter(context)

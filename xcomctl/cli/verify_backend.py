@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn, Optional
 
 import typer
 
-from xcomctl.cli import render, report, signals
+from xcomctl.cli import render, report, signals, suggest
 from xcomctl.cli.opening import hush
 from xcomctl.cli.options import Display, Output, Table, duration, flag, takes
 from xcomctl.cli.report import Report
@@ -52,7 +52,10 @@ class Trial:
             help="Where a hand-written class has its objects: s3, gcs, minio, gcs-variable…, as for migrate.",
         ),
     ] = None
-    rules: Annotated[Optional[Path], flag("--rules", metavar="FILE", help="Rules of your own, in TOML.")] = None
+    rules: Annotated[
+        Optional[Path],
+        flag("--rules", metavar="FILE", autocompletion=suggest.files, help="Rules of your own, in TOML."),
+    ] = None
 
     @property
     def waits_until(self) -> float | None:
@@ -86,7 +89,8 @@ def verify_backend(
     table: Table,
     display: Display,
     files: Annotated[
-        Optional[list[Path]], typer.Argument(metavar="FILES", help="With --compare: fingerprints.")
+        Optional[list[Path]],
+        typer.Argument(metavar="FILES", autocompletion=suggest.files, help="With --compare: fingerprints."),
     ] = None,
 ) -> ExitCode:
     """Check that XCom storage really works in this container, and is the same as in the others.
@@ -99,12 +103,22 @@ def verify_backend(
     Examples:
 
       xcomctl verify-backend
+        All checks, in this container.
 
       xcomctl verify-backend -q --wait 60s
+        For an init container: says only what fails, and gives it a minute.
 
       xcomctl verify-backend --fingerprint > worker.json
+        What this container is made of.
 
       xcomctl verify-backend --compare scheduler.json worker.json api-server.json
+        In what containers differ.
+
+    Exit status:
+
+      0  No check failed.
+      1  A check failed, or something stood in the way of the checks.
+      2
     """
     said = report.start(display)
     _require_sense(trial, comparing, files or ())

@@ -72,6 +72,11 @@ class Sandbox:
         return self.folder / "xcom"
 
     @property
+    def control(self) -> Path:
+        """What gc keeps beside the base path."""
+        return self.folder / "_xcomctl"
+
+    @property
     def logs(self) -> Path:
         """Where Airflow writes its logs."""
         return self.folder / "logs"
@@ -143,6 +148,7 @@ def _write(sandbox: Sandbox) -> None:
     )
     sandbox.configuration.write_text(_TITLE + settings, "utf-8")
     sandbox.database.unlink(missing_ok=True)
+    shutil.rmtree(sandbox.control, ignore_errors=True)  # to a new database what gc knew of the old one looks restored
     for part in (sandbox.dags, sandbox.objects, sandbox.logs):
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir()

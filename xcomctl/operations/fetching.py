@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import BinaryIO
 
 from xcomctl.backend import payload
 from xcomctl.backend.reference import Address, parse, unique_part
@@ -10,7 +11,9 @@ from xcomctl.backend.storage import Stores
 from xcomctl.catalog import Catalog, StoredValue
 from xcomctl.catalog.catalog import LATEST
 from xcomctl.errors import DanglingError, XcomctlError
-from xcomctl.model import State, XCom, XComKey
+from xcomctl.model import State, Watch, XCom, XComKey, unwatched
+
+READ_AT_ONCE = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +46,7 @@ def resolved(catalog: Catalog, key: XComKey, *, archived: bool = False) -> XComK
     return XComKey(key.dag_id, run_id, key.task_id, key.map_index, key.key)
 
 
-def fetch(stored: StoredValue, stores: Stores) -> Fetched:
+def fetch(stored: StoredValue, stores: Stores, watch: Watch = unwatched) -> Fetched:
     """The bytes behind a row. Raises `DanglingError` when the object is gone, `StorageError` when it cannot be read."""
     xcom = stored.xcom
     address = parse(xcom.reference) if xcom.reference is not None else None
@@ -52,12 +55,21 @@ def fetch(stored: StoredValue, stores: Stores) -> Fetched:
         return Fetched(xcom, data.encode(errors="surrogatepass") if isinstance(data, str) else data, xcom.key, None)
     try:
         with stores.of(address).open(address.location.name) as body:
-            return Fetched(xcom, body.read(), address.location.name, address)
+            return Fetched(xcom, _whole(body, watch), address.location.name, address)
     except FileNotFoundError:
         raise DanglingError(
             f"the object of {xcom_key(xcom)} is gone: {address.text}",
             hint="the row is dangling: Airflow hands this URL to tasks as if it were the value; run the task again",
         ) from None
+
+
+def _whole(body: BinaryIO, watch: Watch) -> bytes:
+    pieces, length = [], 0
+    while piece := body.read(READ_AT_ONCE):
+        pieces.append(piece)
+        length += len(piece)
+        watch("bytes read", length)
+    return b"".join(pieces)
 
 
 def decode(fetched: Fetched, path: str | None = None) -> Decoded:

@@ -13,7 +13,7 @@ from xcomctl.backend.reference import parse
 from xcomctl.backend.storage import Stores
 from xcomctl.catalog import Catalog
 from xcomctl.errors import XcomctlError
-from xcomctl.model import Filter, State, XCom
+from xcomctl.model import Filter, State, Watch, XCom, unwatched
 from xcomctl.operations.concurrency import at_once
 
 ARCHIVE_FIELD = "archive"
@@ -78,7 +78,7 @@ def list_xcoms(
     question: Question,
     stores: Stores | None,
     unreadable: Callable[[XCom, XcomctlError], None],
-    watch: Callable[[str, int], None] = lambda step, done: None,
+    watch: Watch = unwatched,
 ) -> Listing:
     """The XComs that a question means. With `stores` each object is looked up as well, if possible only those shown.
 
@@ -99,7 +99,7 @@ def list_xcoms(
     return ordered(wanted, question.sort, question.limit)
 
 
-def _watched(xcoms: Iterable[XCom], watch: Callable[[str, int], None]) -> Iterator[XCom]:
+def _watched(xcoms: Iterable[XCom], watch: Watch) -> Iterator[XCom]:
     for done, xcom in enumerate(xcoms, start=1):
         watch("rows read", done)
         yield xcom

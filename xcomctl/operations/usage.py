@@ -132,7 +132,7 @@ def measure(
     """
     found = Usage(replace(question, by=[name for name in by if name in (*NAMES, DAY)]), tuple(by), storage is not None)
     if storage is not None:
-        _require_names(found.by, question.selected)
+        require_names(found.by, question.selected)
     for share in usage(catalog, found.asked):
         found.add(share)
         watch("rows added up", found.total.rows.count)
@@ -151,14 +151,15 @@ class NearLimit:
     rows: Tally
 
 
-def near_limit(catalog: Catalog, selected: Filter) -> NearLimit | None:
-    """The rows that come near to what their column holds; None where there are none, or no such limit."""
+def near_limit(catalog: Catalog, found: Usage) -> NearLimit | None:
+    """Of what was found the rows that come near to what their column holds; None where there are none, or no limit."""
     limit = value_limit(catalog)
-    if limit is None:
+    if limit is None or found.total.largest_bytes < limit.near_bytes:
         return None
+    selected = found.asked.selected
     least = max(limit.near_bytes, selected.larger_than or 0)
     rows = Tally()
-    for share in usage(catalog, Question(replace(selected, larger_than=least))):
+    for share in usage(catalog, Question(replace(selected, larger_than=least), exact=found.asked.exact)):
         rows += Tally(share.count, share.size_bytes)
     return NearLimit(limit, rows) if rows.count else None
 
@@ -167,7 +168,8 @@ def _weight(group: Group) -> tuple[int, int, int]:
     return group.rows.bytes + group.objects.bytes, group.rows.count, group.objects.count
 
 
-def _require_names(by: Sequence[str], selected: Filter) -> None:
+def require_names(by: Sequence[str], selected: Filter) -> None:
+    """Raises `UsageError` where the names of objects do not tell what is asked for."""
     unknown = [name for name in by if name not in BY_NAME]
     unknown += [flag for flag, is_said in _told_by_rows(selected).items() if is_said]
     if unknown:

@@ -12,13 +12,14 @@ from xcomctl.catalog.casting.rehearsal import Rehearsed, rehearse
 from xcomctl.catalog.casting.sqlite import SqliteTrial
 from xcomctl.catalog.casting.terms import Trial, Verdict
 from xcomctl.catalog.catalog import Catalog, Row
+from xcomctl.catalog.database import ROWS_PER_PAGE
 from xcomctl.catalog.engine import is_out_of_reach
 from xcomctl.catalog.schema import Form, Table
 from xcomctl.catalog.selection import conditions, matches
 from xcomctl.catalog.source import Source, clause, source_of
 from xcomctl.catalog.treatments import Treatment
 from xcomctl.errors import MetadataError
-from xcomctl.model import Filter
+from xcomctl.model import Filter, Watch, unwatched
 
 if TYPE_CHECKING:
     from sqlalchemy.sql import ColumnElement, Select
@@ -72,14 +73,15 @@ class Caster:
         """What could make this upgrade fail or change a value, and is not looked for."""
         return self._trial.unchecked()
 
-    def verdicts(self, selected: Filter) -> Iterator[tuple[Row, Verdict]]:
+    def verdicts(self, selected: Filter, watch: Watch = unwatched) -> Iterator[tuple[Row, Verdict]]:
         """The rows that a filter means and that are not harmless, by primary key, with what becomes of them."""
         if self.table is None:
             return
         source = source_of(self.table, self._catalog.schema)
         where = conditions(selected, source, self._database.dialect)
         query = self._catalog.keyed(source)
-        for within in self._database.blocks(source.order, source.rows, where):
+        for done, within in enumerate(self._database.blocks(source.order, source.rows, where)):
+            watch(f"times {ROWS_PER_PAGE:,} rows tried", done)
             rows = (self._catalog.row(source, found) for found in self._doubtful(source, query, [*where, *within]))
             for some in _batches(row for row in rows if matches(selected, row.xcom)):
                 yield from self._judged(some)

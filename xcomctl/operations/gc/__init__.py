@@ -3,6 +3,7 @@
 `collecting` looks and holds the lease, its `carry_out` does what the plan says. `explain` tells all about one object.
 """
 
+from xcomctl.model import Watch
 from xcomctl.operations.gc.account import BYTES_FREE_WHEN, Account, by_cause, by_dag, due, new_operation_id
 from xcomctl.operations.gc.collection import Collection, collecting
 from xcomctl.operations.gc.explain import Step, explain
@@ -26,7 +27,6 @@ from xcomctl.operations.gc.terms import (
     Refusal,
     Rules,
     Tally,
-    Watch,
     counted,
 )
 

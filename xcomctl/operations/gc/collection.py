@@ -10,14 +10,14 @@ from itertools import islice
 from xcomctl.errors import StorageError
 from xcomctl.ledger import Lease
 from xcomctl.ledger.lease import held, holder, require_free
-from xcomctl.model import Deletion
+from xcomctl.model import Deletion, Watch
 from xcomctl.operations.gc.account import Account, new_operation_id
 from xcomctl.operations.gc.canary import placed
 from xcomctl.operations.gc.evidence import Listing, gather_for
 from xcomctl.operations.gc.plan import is_refused_beforehand, make_plan
 from xcomctl.operations.gc.scope import Scope
 from xcomctl.operations.gc.sweep import Pace, carry_out
-from xcomctl.operations.gc.terms import Gate, Plan, Rules, Watch
+from xcomctl.operations.gc.terms import Gate, Plan, Rules
 
 
 @dataclass(frozen=True, slots=True)

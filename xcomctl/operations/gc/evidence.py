@@ -22,9 +22,9 @@ from xcomctl.backend.reference import (
 from xcomctl.catalog import Catalog, Mention
 from xcomctl.catalog.selection import is_like
 from xcomctl.ledger.control import CLAIM
-from xcomctl.model import StoredObject
+from xcomctl.model import StoredObject, Watch
 from xcomctl.operations.gc.scope import Scope
-from xcomctl.operations.gc.terms import Rules, Watch
+from xcomctl.operations.gc.terms import Rules
 
 T = TypeVar("T")
 

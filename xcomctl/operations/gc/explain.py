@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 
 from xcomctl.backend.reference import Placement, parse, place
 from xcomctl.errors import NotFoundError, UsageError
 from xcomctl.ledger.audit import records, removed_by
 from xcomctl.ledger.marks import read_marks
-from xcomctl.model import StoredObject
+from xcomctl.model import StoredObject, Watch
 from xcomctl.operations.gc.causes import Causes
 from xcomctl.operations.gc.evidence import Evidence, Listing, gather_for, hashed
 from xcomctl.operations.gc.plan import fate_of
 from xcomctl.operations.gc.scope import Scope
-from xcomctl.operations.gc.terms import Fate, Rules, Watch
+from xcomctl.operations.gc.terms import Fate, Rules
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +70,8 @@ def _standing(scope: Scope, rules: Rules, found: StoredObject, watch: Watch) -> 
     evidence = gather_for(listing, scope, rules, watch)
     yield from _evidence(scope, placement, evidence)
     age, limit = now - found.modified_at, rules.older_than
-    yield Step("age", f"{age}, {'older' if age >= limit else 'not older'} than {limit}")
+    shown = age - timedelta(microseconds=age.microseconds)
+    yield Step("age", f"{shown}, {'older' if age >= limit else 'not older'} than {limit}")
     yield from _verdict(scope, rules, found, placement, evidence)
 
 

@@ -16,13 +16,13 @@ from xcomctl.ledger import Claim, Mark, Removed
 from xcomctl.ledger.audit import records, removed_by
 from xcomctl.ledger.claim import read_claim
 from xcomctl.ledger.marks import read_marks
-from xcomctl.model import StoredObject
+from xcomctl.model import StoredObject, Watch
 from xcomctl.operations.gc.canary import Canaries
 from xcomctl.operations.gc.causes import Causes
 from xcomctl.operations.gc.evidence import Evidence, gather, hashed
 from xcomctl.operations.gc.gates import beforehand, is_restored, refusals
 from xcomctl.operations.gc.scope import Scope
-from xcomctl.operations.gc.terms import Candidate, Fate, Plan, Rules, Tally, Watch
+from xcomctl.operations.gc.terms import Candidate, Fate, Plan, Rules, Tally
 
 Marks = Mapping[str, Mark]
 Orphan = tuple[StoredObject, Placement]

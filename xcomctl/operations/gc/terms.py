@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum
@@ -208,7 +208,3 @@ class Plan:
         """The candidates that a later run may delete."""
         going = {candidate.object.name for candidate in self.deletable}
         return tuple(each for each in self.candidates if each.object.name not in going)
-
-
-Watch = Callable[[str, int], None]
-"""Told of a step, and how many things it has handled so far."""

@@ -12,15 +12,13 @@ from typing import Any, Protocol
 from uuid import uuid4
 
 from xcomctl.backend import payload
-from xcomctl.backend.reference import Address, address_of
+from xcomctl.backend.reference import ANY_LEAF, Address, address_of
 from xcomctl.catalog.catalog import Row
 from xcomctl.catalog.rewriting import Rewriter, Text
 from xcomctl.errors import StorageError, XcomctlError
 from xcomctl.model import XCom
 from xcomctl.operations.gc import Scope
 from xcomctl.operations.migrate.terms import Failure, Skip
-
-ANY_LEAF = "00000000-0000-4000-8000-000000000000"
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from xcomctl.catalog import Catalog
 from xcomctl.catalog.casting import Caster, Rehearsed, Verdict
 from xcomctl.catalog.catalog import Row
 from xcomctl.errors import MetadataError
-from xcomctl.model import Filter, Severity
+from xcomctl.model import Filter, Severity, Watch, unwatched
 from xcomctl.operations.gc import Tally
 from xcomctl.operations.migrate import judged, kept_by_itself, kept_by_text
 from xcomctl.operations.preflight.advising import Circumstances, hint_for
@@ -61,7 +61,7 @@ class Survey:
         """Whether the upgrade would."""
         return any(severity is Severity.ERROR for _, severity in self.counts)
 
-    def findings(self) -> Iterator[Finding]:
+    def findings(self, watch: Watch = unwatched) -> Iterator[Finding]:
         """The rows that the upgrade fails on, changes or moves, by primary key."""
         caster = self.caster
         if not self.is_needed:
@@ -69,7 +69,7 @@ class Survey:
         if caster.obstacle is not None:
             yield self._obstacle(caster.obstacle)
             return
-        verdicts = caster.verdicts(self.selected)
+        verdicts = caster.verdicts(self.selected, watch)
         while some := list(islice(verdicts, ROWS_AT_ONCE)):
             yield from self._advised(some)
         yield from self._proved()
