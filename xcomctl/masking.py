@@ -56,6 +56,12 @@ def without_userinfo(text: str) -> str:
     return _USERINFO.sub("***", text)
 
 
+def userinfo_in(text: str) -> str | None:
+    """The user and password of the first URL that has both."""
+    found = _USERINFO.search(text)
+    return found[0] if found is not None else None
+
+
 def passwords_in(text: str) -> Iterator[str]:
     """What may be a password in URLs that commas separate, however badly they are written."""
     for url in {text, *text.split(",")}:

@@ -127,6 +127,7 @@ def _asked(scene: Scene, older: str, operation: str) -> dict[str, Asked]:
         "du-storage": Asked(("du", "--by", "dag_id,run_id", "--storage", *at), 0, list),
         "get": Asked(("get", *cells, *at), 0, object),
         "get-explain": Asked(("get", "etl", "r 1", "load", "--key", "table", "--explain", *at), 0, list),
+        "fsck": Asked(("fsck", *at), 1, list),
         "gc": Asked(("gc", "-n", "--single-pass", "--max-delete", "100%", *at), 0, dict),
         "gc-due": Asked(("gc", "-n", *at), 0, dict),
         "gc-refused": Asked(("gc", "-n", "--single-pass", "--max-delete", "0", *at), 5, dict),

@@ -132,6 +132,8 @@ def reads(cli: Run, at: tuple[str, ...], label: str) -> None:
     assert (took["count"], took["external"], took["inline"], took["objects"]) == (4, 3, 1, 4)
     report = cli("gc", "-n", *at, "-o", "json")
     assert (report.code, report.json["candidates"], report.json["refusals"]) == (0, 0, []), report.err
+    checked = cli("fsck", "--deep", *at, "-o", "json")
+    assert (checked.code, {each["id"] for each in checked.json}) == (0, {"archive"}), checked.err
     if label == "2.11":
         told = cli("preflight", "--target", "3.3.2", *at)  # MariaDB cannot run that upgrade at all
         assert told.code in (0, 1) and "would" in told.err and "denied" not in told.text

@@ -18,6 +18,7 @@ SECTIONS = {
     "ls": ["ls-check"],
     "du": ["du", "du-by", "du-storage"],
     "get --explain": ["get-explain"],
+    "fsck": ["fsck"],
     "preflight": ["preflight"],
     "verify-backend": ["verify-backend"],
     "gc --history": ["gc-history"],

@@ -24,7 +24,7 @@ pytestmark = [pytest.mark.databases("sqlite-3.3"), pytest.mark.stores("file")]
 
 SECRET = "hunter2hunter2"
 BASE = "file:///tmp"
-READING = (("ls", "--check"), ("get", "d", "r", "t"), ("gc", "--single-pass", "--yes"))
+READING = (("ls", "--check"), ("get", "d", "r", "t"), ("gc", "--single-pass", "--yes"), ("fsck",))
 """The commands that read rows and objects."""
 
 LOUDNESS = ((), ("-v",), ("--log-format", "json", "-v"), ("--debug",))

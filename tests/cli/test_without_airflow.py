@@ -54,6 +54,8 @@ def works(run: Run, scene: Scene, *at: str, **environment: str) -> None:
     assert (took["external"], took["movable"], took["objects"]) == (1, 0, 2)
     assert run("get", "d", "latest", "t", *at, **environment).json == [1]
     assert run("get", "d", "r", "t", "--raw", *at, **environment).out == b"[1]"
+    checked = run("fsck", "--deep", *at, "-o", "json", **environment)
+    assert (checked.code, checked.json) == (0, []), checked.err
     planned = run("gc", "-n", *at, "-o", "json", **environment)
     assert (planned.code, planned.json["listed"], planned.json["live"]) == (0, 2, 1), planned.err
     collected = run("gc", *AT_ONCE, *at, **environment)

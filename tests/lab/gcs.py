@@ -103,7 +103,8 @@ class GCSServer:
 
     `faults` says what goes wrong with a verb on a name, or on a bucket for "bucket", "list" and "write"; `calls`
     counts the requests of each verb. All buckets have the same policies: whether a delete or a write makes the object
-    before it a noncurrent version, and for how long it is else soft-deleted. A rewrite takes so many `rewrite_calls`.
+    before it a noncurrent version, and for how long it is else soft-deleted; the rules of `lifecycle` are told and not
+    carried out. A rewrite takes so many `rewrite_calls`.
     """
 
     def __init__(
@@ -112,6 +113,7 @@ class GCSServer:
         self.page_size = page_size
         self.versioning = versioning
         self.soft_delete = soft_delete
+        self.lifecycle: list[Json] = []
         self.rewrite_calls = 1
         self.faults: dict[tuple[Verb, str], Fault] = {}
         self.calls: Counter[Verb] = Counter()
@@ -233,7 +235,8 @@ class GCSServer:
         """A bucket resource; one that never had versions does not speak of them."""
         kept = {"retentionDurationSeconds": str(int(self.soft_delete.total_seconds()))}
         versioning = {"versioning": {"enabled": True}} if self.versioning else {}
-        return {"kind": "storage#bucket", "name": bucket, "softDeletePolicy": kept, **versioning}
+        lifecycle = {"lifecycle": {"rule": self.lifecycle}} if self.lifecycle else {}
+        return {"kind": "storage#bucket", "name": bucket, "softDeletePolicy": kept, **versioning, **lifecycle}
 
     def page(self, bucket: str, query: Mapping[str, str]) -> Json:
         """One page of the names below `prefix`, in the order of their bytes, folded at a `delimiter`.

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from urllib.parse import quote
 
 from xcomctl.backend import options
-from xcomctl.backend.reference import Address, Location, place, unique_part
+from xcomctl.backend.reference import Address, Location, place, quoted, unique_part
 from xcomctl.backend.rules import NAMES, Rule
 from xcomctl.compat import inside
 
@@ -70,13 +69,6 @@ def is_reference_of(text: str, names: Mapping[str, str]) -> bool:
     ids = "/".join(names[name] for name in IDS)
     _, found, leaf = f"/{address.location.name}".rpartition(f"/{ids}/")
     return bool(found) and unique_part(leaf) is not None
-
-
-def quoted(name: str) -> str:
-    """A name as one segment of a path that is neither `..` nor a bare number, as the state store's segments are."""
-    text = quote(name, safe="")
-    odd = not text.strip(".") or text.lstrip("-").isdecimal()
-    return f"%{ord(text[0]):02X}{text[1:]}" if odd and text else text
 
 
 def _store_of(address: Address) -> Address | None:

@@ -11,6 +11,7 @@ import posixpath
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from urllib.parse import quote
 
 CANONICAL_SCHEMES = {
     "s3": "s3", "s3a": "s3", "s3n": "s3",
@@ -147,6 +148,13 @@ def parse_other(text: str, path_of: Callable[[str], str]) -> Address | None:
         return None
     name = path_of(f"{protocol}://{host}{slash}{path}")
     return Address(text, protocol, conn_id or None, Location(protocol.lower(), "", name))
+
+
+def quoted(name: str) -> str:
+    """A name as one segment of a path that is neither `..` nor a bare number, as the state store's segments are."""
+    text = quote(name, safe="")
+    odd = not text.strip(".") or text.lstrip("-").isdecimal()
+    return f"%{ord(text[0]):02X}{text[1:]}" if odd and text else text
 
 
 def parse_base(text: str) -> Address | None:

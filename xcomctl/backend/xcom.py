@@ -17,7 +17,7 @@ from xcomctl.backend import lookup, objects, options, payload
 from xcomctl.backend.asking import Asked, names_of
 from xcomctl.backend.foreign import frame_of
 from xcomctl.backend.lookup import Found
-from xcomctl.backend.reference import Address, address_of, below, place
+from xcomctl.backend.reference import Address, address_of, below, place, quoted
 from xcomctl.compat.inside import IS_AIRFLOW_2, BaseXCom, StockBackend, XComDecoder, XComEncoder
 from xcomctl.errors import DanglingError, StorageError, UsageError, XcomctlError
 from xcomctl.model import is_control_key, is_link
@@ -155,7 +155,7 @@ def _address_of(base: Address, ids: tuple[str, str, str], leaf: str) -> Address:
     plain = address_of(base, *ids, leaf)
     if plain is not None and options.address(plain.text) == plain:
         return plain
-    return below(base, "/".join((*map(lookup.quoted, ids), leaf)))
+    return below(base, "/".join((*map(quoted, ids), leaf)))
 
 
 def _safe(base: Address, coordinate: Any) -> Any:
@@ -165,7 +165,7 @@ def _safe(base: Address, coordinate: Any) -> Any:
         return coordinate
     import attrs  # Airflow brings it
 
-    return attrs.evolve(coordinate, **{name: lookup.quoted(getattr(coordinate, name)) for name in lookup.IDS})
+    return attrs.evolve(coordinate, **{name: quoted(getattr(coordinate, name)) for name in lookup.IDS})
 
 
 def _names(dag_id: str, run_id: str, task_id: str, key: str | None, map_index: int | None) -> dict[str, str]:

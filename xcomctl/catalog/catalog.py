@@ -132,12 +132,15 @@ class Catalog:
         return (row for row in self._addressed(selected, is_short_string) if row.string is not None)
 
     def notable(self, selected: Filter, at_least: int | None) -> Iterator[Row]:
-        """The rows that a filter means, of every attempt, that are a short string or a pickle, or as large as that."""
+        """The rows that a filter means, of every attempt, in which something may be wrong.
+
+        They are a short string that holds a URL or JSON, or a pickle, or as large as that.
+        """
         from sqlalchemy import or_
 
         def is_notable(value: ColumnElement[Any], form: Form) -> ColumnElement[Any]:
             dialect = self._dialect
-            told = [dialect.small_string(value, form).is_not(None), dialect.is_pickle(value, form)]
+            told = [dialect.small_odd_string(value, form).is_not(None), dialect.is_pickle(value, form)]
             return or_(*told, *([dialect.size(value, form) >= at_least] if at_least is not None else []))
 
         return self._addressed(selected, is_notable)
@@ -146,8 +149,8 @@ class Catalog:
         for table in reversed(self.schema.live):
             source = source_of(table, self.schema)
             where = conditions(selected, source, self._dialect)
-            where += [condition(source.value, table.form)] if condition is not None else []
-            query = self.keyed(source, digested=digested).where(*where)
+            told = [condition(source.value, table.form)] if condition is not None else []
+            query = self.keyed(source, digested=digested).where(*where, *told)
             for row in self.database.pages(source.page, source.rows, query, where, at_rest=True):
                 found = self.row(source, row)
                 if matches(selected, found.xcom):
@@ -441,7 +444,7 @@ def _string(stored: Any) -> tuple[str | None, int]:
     """The string that a small value is, of JSON or pickled, and how often JSON encodes it."""
     if stored is None:
         return None, 0
-    held = payload.string_of(stored.encode(errors="surrogatepass") if isinstance(stored, str) else bytes(stored))
+    held = reference.unwrap(stored) if isinstance(stored, str) else payload.string_of(bytes(stored))
     return held or (None, 0)
 
 

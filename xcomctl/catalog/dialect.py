@@ -87,6 +87,13 @@ class Dialect:
         is_string = self.is_string(value, form)
         return self._small(value, form, or_(is_string, self.is_pickle(value, form)) if pickled else is_string)
 
+    def small_odd_string(self, value: Column, form: Form) -> Column:
+        """The value where it is a small string that holds a URL, or a string of JSON itself, else NULL."""
+        from sqlalchemy import and_, or_
+
+        is_odd = or_(self.starts_with(value, form, '"\\"'), self.contains(value, form, "%://%"))
+        return self._small(value, form, and_(self.is_string(value, form), is_odd))
+
     def small_mention(self, value: Column, form: Form, more: Sequence[str] = ()) -> Column:
         """The value, of whatever form, where it may mention an object of an XCom backend by its name, else NULL.
 

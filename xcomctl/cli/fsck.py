@@ -124,10 +124,11 @@ def _groups(check: Check, most: int, display: Display) -> str:
         if len(some) < max(most, 1):
             some.append(finding)
     blocks = [_block(name, check, some, most, display) for name, some in severity_first(examples)]
-    return "\n".join(blocks) if blocks else "nothing is wrong\n"
+    return "\n".join(blocks) if blocks or display.quiet else "nothing is wrong\n"
 
 
 def _block(name: tuple[Kind, Severity], check: Check, examples: Sequence[Finding], most: int, display: Display) -> str:
+    from xcomctl.backend.payload import visible
     from xcomctl.operations.fsck import ABOUT
 
     kind, severity = name
@@ -139,13 +140,13 @@ def _block(name: tuple[Kind, Severity], check: Check, examples: Sequence[Finding
     more = [f"  … and {tally.count - len(shown):,} more"] if tally.count > len(shown) else []
     hints = list(dict.fromkeys(finding.hint for finding in examples))
     whose = "help" if len(hints) == 1 else "help for the first"
-    return "\n".join([*lines, *shown, *more, f"  {whose}: {hints[0]}", ""])
+    return "\n".join([*lines, *shown, *more, f"  {whose}: {visible(hints[0])}", ""])
 
 
 def _named(finding: Finding) -> str:
     from xcomctl.backend.payload import visible
 
-    mapped = f"[{finding.map_index}]" if (finding.map_index or 0) >= 0 and finding.map_index is not None else ""
+    mapped = f"[{finding.map_index}]" if finding.map_index is not None and finding.map_index >= 0 else ""
     names = (finding.dag_id, finding.run_id, finding.task_id and finding.task_id + mapped, finding.key)
-    words = " ".join(name for name in names if name)
+    words = " ".join(name for name in names if name) if finding.key is not None else finding.reference
     return visible(f"{words}: {finding.detail}" if words else finding.detail)

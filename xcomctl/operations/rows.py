@@ -62,8 +62,17 @@ def meaning(xcom: XCom) -> str:
     names = [("--dag-id", xcom.dag_id), ("--run-id", xcom.run_id), ("--task-id", xcom.task_id), ("--key", xcom.key)]
     if xcom.map_index >= 0:
         names.append(("--map-index", str(xcom.map_index)))
-    literal = ((flag, _GLOB.sub(r"[\1]", name)) for flag, name in names)
-    return " ".join(flag + ("=" if name[:1] in ("", "-") else " ") + shlex.quote(name) for flag, name in literal)
+    return " ".join(word(flag, literal(name)) for flag, name in names)
+
+
+def literal(name: str) -> str:
+    """The glob that means one name."""
+    return _GLOB.sub(r"[\1]", name)
+
+
+def word(flag: str, value: str) -> str:
+    """An option with its value, for a shell."""
+    return flag + ("=" if value[:1] in ("", "-") else " ") + shlex.quote(value)
 
 
 SkipT = TypeVar("SkipT", bound=Enum)

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
+from xcomctl.backend.reference import parse
 from xcomctl.backend.rules import rules
 from xcomctl.backend.storage import Stores
 from xcomctl.catalog import Catalog
@@ -13,15 +14,17 @@ from xcomctl.catalog.catalog import Row
 from xcomctl.catalog.limits import value_limit
 from xcomctl.catalog.selection import is_like
 from xcomctl.model import Severity, State, WayBack
-from xcomctl.operations.fsck.judging import Judge
-from xcomctl.operations.fsck.objects import Lost, name_of, read_through
+from xcomctl.operations.fsck.judging import Judge, is_of_its_row
+from xcomctl.operations.fsck.objects import Listed, Lost, Reader
 from xcomctl.operations.fsck.terms import Finding, Kind, Questions, Watch, of_all
 from xcomctl.operations.gc import KEEP_TRASH, Candidate, Fate, Plan, Rules, Scope, Tally
-from xcomctl.operations.gc.evidence import Evidence, hashed
+from xcomctl.operations.gc.evidence import Evidence, Listing, list_objects
 from xcomctl.operations.gc.plan import look
+from xcomctl.operations.rows import literal, word
 
 ROWS_PER_WORD = 1000
 MISSING_AT_ONCE = 500
+UNKNOWN_NAMED = 3
 
 
 @dataclass(slots=True)
@@ -54,21 +57,29 @@ class Check:
                 yield finding
 
     def _all(self) -> Iterator[Finding]:
-        looked = self._look()
+        questions, scope = self.questions, self.scope
+        plan, evidence, listing = self._look()
+        listed = Listed(scope.base, listing) if scope is not None and listing is not None else None
         for catalog in self.catalogs:
-            yield from self._of_rows(catalog, looked[1] if looked else None)
-        if self.questions.deep:
+            lost = Lost(catalog, scope)
+            if questions.needs_rows:
+                yield from self._of_rows(catalog, lost, listed)
+            if questions.deep:
+                yield from self._of_values(catalog, lost)
+        if Kind.ARCHIVE in questions.kinds:
             for catalog in self.catalogs:
-                yield from self._of_values(catalog)
-        for catalog in self.catalogs:
-            yield from _of_archives(catalog)
-        if looked and self.scope is not None:
-            yield from self._of_objects(self.scope, *looked)
+                yield from _of_archives(catalog)
+        if scope is not None and questions.needs_storage:
+            yield from _of_bucket(scope, self._oldest)
+        if plan is not None and evidence is not None and scope is not None:
+            yield from self._of_objects(scope, plan, evidence)
 
-    def _look(self) -> tuple[Plan, Evidence] | None:
-        """What gc would make of the objects, and what it goes by."""
+    def _look(self) -> tuple[Plan | None, Evidence | None, Listing | None]:
+        """What gc would make of the objects, and what it goes by; only the objects where no more is wanted."""
         if self.scope is None or not self.questions.needs_storage:
-            return None
+            return None, None, None
+        if not self.questions.needs_plan:
+            return None, None, list_objects(self.scope, self.watch)
         selected = self.questions.selected
         rules = Rules(
             older_than=self.questions.older_than,
@@ -76,23 +87,22 @@ class Check:
             exclude_dag_ids=selected.exclude_dag_ids,
             dry_run=True,
         )
-        return look(self.scope, rules, self.watch)
+        plan, evidence = look(self.scope, rules, self.watch)
+        return plan, evidence, evidence.listing
 
-    def _of_rows(self, catalog: Catalog, evidence: Evidence | None) -> Iterator[Finding]:
-        if self.scope is None or evidence is None:
-            for _, findings in self._judged(catalog):
-                yield from findings
-            return
-        listed = {hashed(found.name) for found, _ in evidence.listing.objects}
-        lost, missing = Lost(self.scope, catalog), list[Row]()
+    def _of_rows(self, catalog: Catalog, lost: Lost, listed: Listed | None) -> Iterator[Finding]:
+        missing = list[Row]()
         for row, findings in self._judged(catalog):
             yield from findings
-            if row.xcom.state is State.EXTERNAL and hashed(name_of(row)) not in listed:
+            if row.xcom.state is State.EXTERNAL and listed is not None and not listed.holds(row):
                 missing.append(row)
             if len(missing) == MISSING_AT_ONCE:
-                yield from lost.findings(missing)
+                yield from self._lost(lost, missing)
                 missing.clear()
-        yield from lost.findings(missing)
+        yield from self._lost(lost, missing)
+
+    def _lost(self, lost: Lost, missing: Sequence[Row]) -> Iterator[Finding]:
+        return lost.among(missing, self.scope.store) if self.scope is not None and missing else iter(())
 
     def _judged(self, catalog: Catalog) -> Iterator[tuple[Row, Iterator[Finding]]]:
         base, limit = self.scope.base if self.scope is not None else None, value_limit(catalog)
@@ -106,20 +116,34 @@ class Check:
                 self._oldest = min(self._oldest or row.xcom.timestamp, row.xcom.timestamp)
             yield row, judge.findings(row)
 
-    def _of_values(self, catalog: Catalog) -> Iterator[Finding]:
-        """Every object that a row refers to, read."""
-        references = (State.EXTERNAL, State.FOREIGN)
-        rows = (row for row in catalog.pointing(self.questions.selected) if row.xcom.state in references)
-        for done, finding in enumerate(read_through(rows, self.stores), start=1):
+    def _of_values(self, catalog: Catalog, lost: Lost) -> Iterator[Finding]:
+        """Every object that a row refers to, read; but none of what may be a task's own data."""
+        rows = (row for row in catalog.pointing(self.questions.selected) if self._is_reference(row))
+        vanished = list[Row]()
+        for done, (row, told) in enumerate(Reader(self.stores).through(rows), start=1):
             self.watch("objects read", done)
-            if finding is not None:
-                yield finding
+            if isinstance(told, Finding):
+                yield told
+            elif not told:
+                vanished.append(row)
+            if len(vanished) == MISSING_AT_ONCE:
+                yield from lost.of(vanished)
+                vanished.clear()
+        yield from lost.of(vanished)
+
+    def _is_reference(self, row: Row) -> bool:
+        address = parse(row.xcom.reference or "") if row.xcom.state is State.FOREIGN else None
+        if address is None:
+            return row.xcom.state is State.EXTERNAL
+        base = self.scope.base if self.scope is not None else None
+        is_below = base is not None and base.location.holds(address.location)
+        return is_below or is_of_its_row(row.xcom, address)
 
     def _of_objects(self, scope: Scope, plan: Plan, evidence: Evidence) -> Iterator[Finding]:
         yield from (_gate(refusal.gate.value, refusal.message) for refusal in plan.refusals)
-        yield from _of_bucket(scope, self._oldest, evidence.seen_at)
         if self._is_about_objects():
-            yield from (_orphan(each, scope) for each in plan.candidates if self._is_meant(each))
+            orphans = [each for each in plan.candidates if self._is_meant(each)]
+            yield from (_orphan(each, scope) for each in sorted(orphans, key=lambda each: each.object.name))
         held = plan.fates[Fate.HELD]
         if held.count and self._is_about_objects():
             yield _held(held, evidence)
@@ -146,9 +170,9 @@ def _orphan(orphan: Candidate, scope: Scope) -> Finding:
     placement, found = orphan.placement, orphan.object
     url = replace(scope.base.location, name=found.name).url
     detail = f"no row refers to it ({orphan.cause.value}); written {found.modified_at:%Y-%m-%d %H:%M:%S} UTC"
-    hint = f"xcomctl gc deletes it, from {orphan.due_at:%Y-%m-%d %H:%M:%S} UTC on"
+    hint = f"from {orphan.due_at:%Y-%m-%d %H:%M:%S} UTC on this deletes it: xcomctl gc"
     if not orphan.seen_before:
-        hint = "xcomctl gc marks it, and a run a day later deletes it"
+        hint = "this marks it, and a run a day later deletes it: xcomctl gc"
     names = placement.dag_id, placement.run_id, placement.task_id
     return Finding(Kind.ORPHAN, Severity.INFO, *names, None, None, found.size_bytes, url, detail, hint)
 
@@ -158,20 +182,26 @@ def _held(held: Tally, evidence: Evidence) -> Finding:
     detail = f"{held.count} objects without a row, of DAGs that no database knows or attempts that may still write"
     hint = "they stay"
     if unknown:
-        detail += f": {', '.join(unknown[:3])}{', …' if len(unknown) > 3 else ''}"
-        hint = "once you are sure that no other Airflow writes here: xcomctl gc --include-unknown-dag GLOB"
+        detail += f": {', '.join(unknown[:UNKNOWN_NAMED])}{', …' if len(unknown) > UNKNOWN_NAMED else ''}"
+        flags = " ".join(word("--include-unknown-dag", literal(dag_id)) for dag_id in unknown[:UNKNOWN_NAMED])
+        hint = f"once you are sure that no other Airflow writes here: xcomctl gc {flags}"
     return of_all(Kind.HELD, Severity.INFO, detail, hint, held.bytes)
 
 
 def _gate(gate: str, message: str) -> Finding:
-    return of_all(Kind.GATE, Severity.WARNING, f"{gate}: {message}", "`xcomctl gc --dry-run` says the same; docs/gc.md")
+    return of_all(
+        Kind.GATE,
+        Severity.WARNING,
+        f"{gate}: {message}",
+        "docs/gc.md says what shuts it and what lifts it; as gc tells it: xcomctl gc --dry-run",
+    )
 
 
-def _of_bucket(scope: Scope, oldest: datetime | None, now: datetime) -> Iterator[Finding]:
+def _of_bucket(scope: Scope, oldest: datetime | None) -> Iterator[Finding]:
     """What the bucket does by itself: expire objects, keep deleted ones."""
     expiry = scope.store.expiry(scope.base.location.folder)
     if expiry is not None:
-        yield _expiry(expiry, now - oldest if oldest is not None else timedelta())
+        yield _expiry(expiry, scope.now() - oldest if oldest is not None else timedelta())
     way = scope.store.way_back(KEEP_TRASH)
     kept = {
         WayBack.VERSIONS: "the bucket keeps noncurrent versions",
@@ -184,9 +214,9 @@ def _of_bucket(scope: Scope, oldest: datetime | None, now: datetime) -> Iterator
 
 def _expiry(expiry: timedelta, oldest: timedelta) -> Finding:
     detail = f"a lifecycle rule deletes objects after {expiry.days} days"
-    hint = f"xcomctl rm --older-than {max(expiry.days - 1, 1)}d, daily; or lengthen the rule"
+    hint = f"lengthen the rule, or let this run daily: xcomctl rm --older-than {max(expiry.days - 1, 1)}d"
     if oldest >= expiry:
-        detail += f", and rows refer to objects of {oldest.days} days ago: those dangle"
+        detail += f", and a row of {oldest.days} days ago refers to one: what it deleted dangles"
         return of_all(Kind.EXPIRY, Severity.WARNING, detail, hint)
     return of_all(Kind.EXPIRY, Severity.INFO, f"{detail}; the oldest reference has {oldest.days} days", hint)
 

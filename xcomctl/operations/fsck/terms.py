@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from datetime import timedelta
 from enum import Enum
 
+from xcomctl.masking import userinfo_in
 from xcomctl.model import Filter, Severity, XCom
 from xcomctl.operations.gc import OLDER_THAN
 
@@ -56,8 +58,13 @@ ABOUT = {
 NEEDS_STORAGE = frozenset({Kind.DANGLING, Kind.EXPIRY, Kind.GATE, Kind.ORPHAN, Kind.HELD, Kind.VERSIONS})
 """What cannot be told without a look at all objects."""
 
+NEEDS_PLAN = frozenset({Kind.GATE, Kind.ORPHAN, Kind.HELD})
+"""What gc tells."""
 
 ALL = frozenset(Kind)
+
+NEEDS_ROWS = ALL - NEEDS_PLAN - {Kind.CORRUPT, Kind.UNREADABLE, Kind.ARCHIVE, Kind.VERSIONS}
+"""What the rows tell, or the oldest of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,12 +107,25 @@ class Questions:
         """Whether all objects must be listed."""
         return bool(self.kinds & NEEDS_STORAGE)
 
+    @property
+    def needs_plan(self) -> bool:
+        """Whether gc must be asked what it would do."""
+        return bool(self.kinds & NEEDS_PLAN)
+
+    @property
+    def needs_rows(self) -> bool:
+        """Whether all rows must be looked at."""
+        return bool(self.kinds & NEEDS_ROWS)
+
 
 Watch = Callable[[str, int], None]
 
 
 def of_row(xcom: XCom, kind: Kind, severity: Severity, detail: str, hint: str) -> Finding:
-    """A finding about a row."""
+    """A finding about a row. The key and secret that a URL may have are never said."""
+    reference, secret = xcom.reference, userinfo_in(xcom.reference or "")
+    if secret is not None and reference is not None:
+        reference, detail, hint = (_without(secret, text) for text in (reference, detail, hint))
     return Finding(
         kind,
         severity,
@@ -115,10 +135,15 @@ def of_row(xcom: XCom, kind: Kind, severity: Severity, detail: str, hint: str) -
         xcom.map_index,
         xcom.key,
         xcom.size_bytes,
-        xcom.reference,
+        reference,
         detail,
         hint,
     )
+
+
+def _without(secret: str, text: str) -> str:
+    """In whatever case: Airflow turns the name of a connection into that of a variable."""
+    return re.sub(re.escape(secret), "***", text, flags=re.IGNORECASE)
 
 
 def of_all(kind: Kind, severity: Severity, detail: str, hint: str, size_bytes: int | None = None) -> Finding:
