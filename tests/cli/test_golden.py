@@ -146,8 +146,8 @@ def test_a_report_has_no_columns(cli: Run, shown: Showcase):
 @pytest.mark.parametrize("name", [name for name in COMMANDS if name not in AS_THEY_ARE])
 def test_no_width_loses_a_cell(cli: Run, shown: Showcase, name: str, columns: int):
     asked = shown.asked[name]
-    fields = json.loads(ask(cli, asked, "-o", "json"))[0] if name.startswith("ls") else ()
-    all_of_them = ("--columns", ",".join(fields)) if fields else ()  # else ls spares some
+    fields = json.loads(ask(cli, asked, "-o", "json"))[0] if name.startswith(("ls", "du")) else ()
+    all_of_them = ("--columns", ",".join(fields)) if fields else ()  # else ls and du spare some
     wide = ask(cli, asked, "-o", "table", *all_of_them).decode()
     narrow = ask(cli, asked, "-o", "table", *all_of_them, COLUMNS=str(columns)).decode()
     assert max(map(len, narrow.splitlines())) <= columns

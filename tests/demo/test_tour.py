@@ -27,7 +27,7 @@ def the_output_of(shown: list[Shown], words: str) -> list[list[str]]:
 
 def test_every_command_of_the_tour_succeeds(shown: list[Shown]) -> None:
     assert [stop.exit_code for stop in shown] == [0] * len(shown)
-    assert [stop.command.split()[1] for stop in shown] == ["ls", "get", "get", "get", "gc"]
+    assert [stop.command.split()[1] for stop in shown] == ["ls", "get", "get", "du", "fsck", "gc"]
 
 
 def test_the_tour_shows_the_values_that_the_run_really_has(built: Built, shown: list[Shown]) -> None:

@@ -26,7 +26,9 @@ def picture(scenes: Iterable[tuple[str, str, str]], alike: Callable[[str], str])
         screen.print(
             Text("$ ", style="green") + Text(" \\\n    ".join(_wrapped(command)), style="bold"), soft_wrap=True
         )
-        screen.print(Text.from_ansi(alike(_without_margins(shown))), soft_wrap=True)
+        for line in Text.from_ansi(alike(_without_margins(shown))).split("\n", allow_blank=True):
+            for part in line.divide(range(COLUMNS, len(line), COLUMNS)):  # where a terminal breaks it
+                screen.print(part, soft_wrap=True)
         screen.print()
     fonts = re.compile(r"@font-face \{\{.*?\}\}\s*", re.DOTALL)
     form = fonts.sub("", CONSOLE_SVG_FORMAT).replace("Fira Code,", "ui-monospace, Menlo, Consolas, DejaVu Sans Mono,")

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from xcomctl.operations.usage import Usage
 
 BAR = "share"
+SPARE = ("objects", "external", "inline", "largest_bytes")
+"""What a table need not show where it is narrow, the last first."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +128,7 @@ def _show(found: Usage, columns: tuple[str, ...], limit: int | None, table: Tabl
     shown = columns if table.columns else _readable(found, columns)
     most = max((_bytes(record) for record in records), default=0)
     drawn = [{**record, BAR: Bar(_bytes(record), most)} for record in records]
-    render.table(drawn, shown, display.color, headers=table.headers)
+    render.table(drawn, shown, display.color, headers=table.headers, spare=None if table.columns else SPARE)
     if not table.columns:
         render.table(_histogram(found), ("row_size", "count", "size_bytes", BAR), display.color, headers=table.headers)
 
