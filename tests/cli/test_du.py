@@ -349,11 +349,11 @@ def test_bars_on_a_terminal(terminal: Run, cli: Run, listed, columns: int):
     drawn = [line for line in shown.lines if not line.startswith(notes)]
     assert shown.code == 0 and max(map(len, drawn)) <= columns
     bars = re.findall("[█▏▎▍▌▋▊▉]+", "\n".join(drawn))
-    assert len(bars) == 1 + 2 and all(1 <= len(bar) <= 20 for bar in bars)
+    assert len(bars) == 1 + 2 and all(1 <= len(bar) <= 12 for bar in bars)
     assert "pickled" not in shown.text and "row_size" in shown.text
     assert all(f"{name}" in "".join(drawn) for name in ("etl_a", "etl_b", "ml", "ML"))
     if columns == 200:
-        assert bars[0] == "█" * 20
+        assert bars[0] == "█" * 12
     assert terminal(*asked, "-o", "json", columns=columns).text.startswith("[{")
     chosen = terminal(*asked, "--columns", "dag_id,count", columns=columns).text
     assert "█" not in chosen and "row_size" not in chosen

@@ -135,12 +135,13 @@ def _block(name: tuple[Kind, Severity], check: Check, examples: Sequence[Finding
     tally = check.counts[name]
     size = f", {render.readable_size(tally.bytes)}" if tally.bytes else ""
     head = f"{severity.value} {kind.value}: {tally.count:,}{size}"
-    lines = [render.colored(head, COLORS[severity], display.color), f"  {ABOUT[kind]}"]
-    shown = [f"  {_named(finding)}" for finding in examples[:most]]
-    more = [f"  … and {tally.count - len(shown):,} more"] if tally.count > len(shown) else []
+    shown = [_named(finding) for finding in examples[:most]]
+    more = [f"… and {tally.count - len(shown):,} more"] if tally.count > len(shown) else []
     hints = list(dict.fromkeys(finding.hint for finding in examples))
     whose = "help" if len(hints) == 1 else "help for the first"
-    return "\n".join([*lines, *shown, *more, f"  {whose}: {visible(hints[0])}", ""])
+    below = map(render.indented, (ABOUT[kind], *shown, *more))
+    command = f"  {whose}: {visible(hints[0])}"  # in one line, for whoever copies it
+    return "\n".join([render.colored(head, COLORS[severity], display.color), *below, command, ""])
 
 
 def _named(finding: Finding) -> str:

@@ -13,6 +13,7 @@ import math
 import os
 import shutil
 import sys
+import textwrap
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
@@ -158,11 +159,24 @@ def console(color: Color) -> Any:
         force_terminal=colored,
         color_system="standard" if colored else None,
         no_color=not colored,
-        width=shutil.get_terminal_size((80, 24)).columns if _is_limited() else WIDE,
+        width=_width(),
         highlight=False,
         markup=False,
         emoji=False,
     )
+
+
+def indented(text: str) -> str:
+    """A line below its heading; what does not fit goes on below it, further in. Words stay whole, to be copied."""
+    folded = textwrap.wrap(
+        text, _width(), initial_indent="  ", subsequent_indent="    ", break_long_words=False, break_on_hyphens=False
+    )
+    return "\n".join(folded)
+
+
+def _width() -> int:
+    """As wide as COLUMNS or the terminal say, else as the content needs."""
+    return shutil.get_terminal_size((80, 24)).columns if _is_limited() else WIDE
 
 
 def _is_limited() -> bool:

@@ -166,7 +166,7 @@ def _gc(page: Page, tree: Any) -> None:
     for line, what in manual_of(tree.commands["gc"].help or "").examples:
         page.example(line, what)
     page.paragraph(
-        "`xcomctl gc --help` has the options. What each gate guards stands in the README, the proof in docs/gc.md."
+        "`xcomctl gc --help` has the options. What each gate guards, and why all that is safe, is in docs/gc.md."
     )
 
 

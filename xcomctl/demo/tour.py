@@ -65,10 +65,8 @@ def _stops(*, with_frame: bool) -> Iterator[tuple[str, tuple[str, ...]]]:
         ("ls", "--check", "--sort", "-timestamp", "--limit", str(xcoms_of_a_run), "--columns", COLUMNS),
     )
     yield "The best model of the newest run, read from its row.", ("get", DAG_ID, "latest", "choose_best")
-    yield (
-        "A datetime, out of the wrapping that Airflow stores it in.",
-        ("get", DAG_ID, "latest", "write_report", "--key", "trained_at"),
-    )
     if with_frame:
         yield "A DataFrame, read from storage.", ("get", DAG_ID, "latest", "tabulate")
+    yield "What takes how much, in the database and in storage.", ("du", "--by", "task_id", "--storage")
+    yield "Whether anything is wrong.", ("fsck",)
     yield "What the deleted run left behind, and what gc would do about it.", ("gc", "--dry-run")

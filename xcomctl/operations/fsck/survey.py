@@ -161,7 +161,7 @@ class Check:
 def _orphan(orphan: Candidate, scope: Scope) -> Finding:
     placement, found = orphan.placement, orphan.object
     url = replace(scope.base.location, name=found.name).url
-    detail = f"no row refers to it ({orphan.cause.value}); written {found.modified_at:%Y-%m-%d %H:%M:%S} UTC"
+    detail = f"{orphan.cause.value}; written {found.modified_at:%Y-%m-%d %H:%M:%S} UTC"
     hint = f"from {orphan.due_at:%Y-%m-%d %H:%M:%S} UTC on this deletes it: xcomctl gc"
     if not orphan.seen_before:
         hint = "this marks it, and a run a day later deletes it: xcomctl gc"
