@@ -10,6 +10,7 @@ import shlex
 import signal
 import subprocess
 import time
+from datetime import datetime, timezone
 from pathlib import Path
 from uuid import uuid4
 
@@ -216,6 +217,22 @@ class TestHints:
         obey(cli, scene, corrupt["hint"], "--yes")
         assert of("corrupt", found(cli, scene, "--deep")) == []
 
+    @pytest.mark.stores("ministack")
+    def test_a_rule_that_expires_objects(self, cli: Run, scene: Scene):
+        """Rows that go before their objects do not dangle."""
+        assert isinstance(scene.raw, s3.Bucket)
+        scene.push("d", key="old")
+        now = datetime.now(timezone.utc)
+        scene.world.push("d", "r", "t", key="new", value=json.dumps(scene.leak("d")), timestamp=now)
+        rule = {"ID": "x", "Status": "Enabled", "Filter": {"Prefix": ""}, "Expiration": {"Days": 30}}
+        scene.raw.client.put_bucket_lifecycle_configuration(
+            Bucket=scene.raw.name, LifecycleConfiguration={"Rules": [rule]}
+        )
+        (warned,) = found(cli, scene)
+        assert (warned["id"], warned["severity"]) == ("expiry", "warning")
+        obey(cli, scene, warned["hint"], "--yes")
+        assert [(each["id"], each["severity"]) for each in found(cli, scene)] == [("expiry", "info")]
+
     def test_gates_are_told_by_gc_too(self, cli: Run, scene: Scene):
         scene.world.dag("d")
         scene.age(scene.leak("d"), 10)
@@ -405,6 +422,10 @@ class TestFailures:
         """SQLite lets nobody read while one writes its pages."""
         with ill.world.locked("DELETE FROM xcom"):
             assert {each["id"] for each in found(cli, ill)} >= {"dangling", "orphan"}
+
+    def test_a_database_that_another_has_for_itself(self, cli: Run, ill: Scene):
+        with ill.world.locked("BEGIN EXCLUSIVE"):
+            cli("fsck", *place(ill), "-o", "json").failed(10, "locked")
 
     def test_a_reader_who_has_gone(self, bare: dict[str, str], ill: Scene):
         reader, writer = os.pipe()

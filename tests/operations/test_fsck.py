@@ -209,7 +209,7 @@ class TestRows:
         ]
 
     def test_what_may_be_a_tasks_own_data_is_told_as_such_and_not_read(self, scene: Scene):
-        refer(scene, f"s3://lake/exports/{uuid4()}", "own")
+        refer(scene, f"s3://lake/exports/{uuid4()}", "_link_Own")
         (found,) = findings(scene, DEEP)
         assert (found.id, found.severity) == (Kind.OUTSIDE_BASE, Severity.INFO)
 

@@ -28,7 +28,7 @@ class Judge:
         xcom = row.xcom
         if xcom.state is State.PICKLED:
             yield self._pickled(row)
-        if xcom.state in (State.EXTERNAL, State.FOREIGN) and (is_control_key(xcom.key) or row.is_dag_result):
+        if (is_control_key(xcom.key) or row.is_dag_result) and refers(xcom, self.base):
             yield self._control_key(row)
         address = parse(xcom.reference or "") if xcom.state is State.FOREIGN else None
         if address is not None:
@@ -53,9 +53,8 @@ class Judge:
     def _foreign(self, row: Row, address: Address) -> Finding:
         """A reference that Airflow does not follow: encoded too often, or not spelled as the base path is."""
         xcom, base = row.xcom, self.base
-        is_below = base is not None and base.location.holds(address.location)
         hint = _relocating(xcom, address, base)
-        if not is_below and not is_of_its_row(xcom, address):
+        if not refers(xcom, base):
             detail = "it ends as XCom backends name objects, but not those of its task: perhaps a task's own data"
             return of_row(xcom, Kind.OUTSIDE_BASE, Severity.INFO, detail, f"if it is a reference all the same: {hint}")
         if row.encodings > 1:
@@ -65,7 +64,7 @@ class Judge:
             detail = "a reference, but nobody says what the base path is; without one Airflow hands tasks the URL"
             hint = "say --base-path, or set [common.io] xcom_objectstorage_path"
             return of_row(xcom, Kind.OUTSIDE_BASE, Severity.WARNING, detail, hint)
-        if is_below:
+        if _is_below(base, address):
             detail = f"{_way(address)} leads below the base path, which says {_way(base)}"
             return of_row(xcom, Kind.OTHER_CONNECTION, Severity.ERROR, detail, hint)
         detail = f"it lies outside {base.text}, so Airflow hands tasks the URL"
@@ -115,6 +114,18 @@ def _relocating(xcom: XCom, address: Address, base: Address | None) -> str:
     return f"no XCom backend names objects so, and none moves: run the task again, or xcomctl rm {meaning(xcom)}"
 
 
+def refers(xcom: XCom, base: Address | None) -> bool:
+    """Whether a row surely refers to an object of an XCom backend, whether Airflow follows it or not."""
+    if xcom.state is not State.FOREIGN:
+        return xcom.state is State.EXTERNAL
+    address = parse(xcom.reference or "")
+    return address is not None and (_is_below(base, address) or is_of_its_row(xcom, address))
+
+
+def _is_below(base: Address | None, address: Address) -> bool:
+    return base is not None and base.location.holds(address.location)
+
+
 def is_of_its_row(xcom: XCom, address: Address) -> bool:
     """Whether a URL is that of an object as the row's own task would write it, wherever that lies.
 
@@ -136,7 +147,7 @@ def old_base(xcom: XCom, address: Address, base: Address | None) -> str | None:
     if unique is None:
         return None
     below = [url[url.rindex(folder) + 1 :] for folder in _folders(xcom) if folder in url]
-    if base is not None and base.location.holds(address.location):
+    if base is not None and _is_below(base, address):
         below.insert(0, address.location.name[len(base.location.folder) :])
     leaf = unique.count("/") + 1
     below.append("/".join(url.split("/")[-leaf - len(("dag_id", "run_id", "task_id")) :]))

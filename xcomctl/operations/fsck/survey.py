@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from xcomctl.backend.reference import parse
 from xcomctl.backend.rules import rules
 from xcomctl.backend.storage import Stores
 from xcomctl.catalog import Catalog
@@ -14,7 +13,7 @@ from xcomctl.catalog.catalog import Row
 from xcomctl.catalog.limits import value_limit
 from xcomctl.catalog.selection import is_like
 from xcomctl.model import Severity, State, WayBack
-from xcomctl.operations.fsck.judging import Judge, is_of_its_row
+from xcomctl.operations.fsck.judging import Judge, refers
 from xcomctl.operations.fsck.objects import Listed, Lost, Reader
 from xcomctl.operations.fsck.terms import Finding, Kind, Questions, Watch, of_all
 from xcomctl.operations.gc import KEEP_TRASH, Candidate, Fate, Plan, Rules, Scope, Tally
@@ -118,7 +117,8 @@ class Check:
 
     def _of_values(self, catalog: Catalog, lost: Lost) -> Iterator[Finding]:
         """Every object that a row refers to, read; but none of what may be a task's own data."""
-        rows = (row for row in catalog.pointing(self.questions.selected) if self._is_reference(row))
+        base = self.scope.base if self.scope is not None else None
+        rows = (row for row in catalog.pointing(self.questions.selected) if refers(row.xcom, base))
         vanished = list[Row]()
         for done, (row, told) in enumerate(Reader(self.stores).through(rows), start=1):
             self.watch("objects read", done)
@@ -130,14 +130,6 @@ class Check:
                 yield from lost.of(vanished)
                 vanished.clear()
         yield from lost.of(vanished)
-
-    def _is_reference(self, row: Row) -> bool:
-        address = parse(row.xcom.reference or "") if row.xcom.state is State.FOREIGN else None
-        if address is None:
-            return row.xcom.state is State.EXTERNAL
-        base = self.scope.base if self.scope is not None else None
-        is_below = base is not None and base.location.holds(address.location)
-        return is_below or is_of_its_row(row.xcom, address)
 
     def _of_objects(self, scope: Scope, plan: Plan, evidence: Evidence) -> Iterator[Finding]:
         yield from (_gate(refusal.gate.value, refusal.message) for refusal in plan.refusals)
