@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from enum import Enum
+from itertools import islice
 from typing import TYPE_CHECKING, TypeVar
 
 from xcomctl.cli import render
@@ -15,6 +16,14 @@ if TYPE_CHECKING:
 
 KindT = TypeVar("KindT", bound=Enum)
 T = TypeVar("T")
+
+
+def first(findings: Iterator[T], limit: int, said: Report) -> Iterator[T]:
+    """The first findings, all where the limit is 0; the others are looked for as well, for they count."""
+    yield from islice(findings, limit or None)
+    left = sum(1 for _ in findings)
+    if left:
+        said.note(f"the first {limit} of {limit + left}; --limit 0 shows all")
 
 
 def severity_first(by_name: Mapping[tuple[KindT, Severity], T]) -> list[tuple[tuple[KindT, Severity], T]]:

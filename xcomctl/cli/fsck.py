@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
-from itertools import islice
 from typing import TYPE_CHECKING, Annotated, Optional
 
 from xcomctl.cli import render, report, suggest
-from xcomctl.cli.findings import severity_first, tell_counts
+from xcomctl.cli.findings import first, severity_first, tell_counts
 from xcomctl.cli.opening import opened
 from xcomctl.cli.options import Control, Display, Output, Place, Rows, Table, choose, duration, flag, takes
-from xcomctl.cli.report import Report
 from xcomctl.errors import ExitCode
 from xcomctl.model import Severity
 
@@ -90,7 +88,7 @@ def fsck(looking: Looking, place: Place, control: Control, rows: Rows, table: Ta
         if render.chosen(display.output) is Output.TABLE and table.columns is None:
             render.write(_groups(check, looking.examples, display))
         else:
-            shown = (asdict(finding) for finding in _first(check, looking.limit, said))
+            shown = (asdict(finding) for finding in first(check.findings(), looking.limit, said))
             render.records(shown, columns, display.output, display.color, headers=table.headers)
             tell_counts(check.counts, said, "finding")
     return ExitCode.NO if check.fails else ExitCode.OK
@@ -105,15 +103,6 @@ def _questions(looking: Looking, rows: Rows) -> Questions:
     older_than = duration(rows.older_than, "--older-than") if rows.older_than else OLDER_THAN
     selected = rows.filter(datetime.now(timezone.utc))
     return Questions(selected, kinds or frozenset(Kind), older_than, deep)
-
-
-def _first(check: Check, limit: int, said: Report) -> Iterator[Finding]:
-    """The first findings; the others are counted as well, for the exit code is about all."""
-    findings = check.findings()
-    yield from islice(findings, limit or None)
-    left = sum(1 for _ in findings)
-    if left:
-        said.note(f"the first {limit} of {limit + left}; --limit 0 shows all")
 
 
 def _groups(check: Check, most: int, display: Display) -> str:

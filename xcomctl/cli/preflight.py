@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
-from itertools import islice
 from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 from xcomctl.cli import render, report
-from xcomctl.cli.findings import counted, tell_counts
+from xcomctl.cli.findings import counted, first, tell_counts
 from xcomctl.cli.opening import opened
 from xcomctl.cli.options import Display, Place, Rows, Table, flag, takes
 from xcomctl.cli.report import Report
@@ -82,11 +81,7 @@ def preflight(upgrade: Upgrade, place: Place, rows: Rows, table: Table, display:
 def _shown(survey: Survey, limit: int, said: Report) -> Iterator[Finding]:
     """The first findings; the others are counted as well, for the exit code is about all."""
     with said.progress() as watch:
-        findings = survey.findings(watch)
-        yield from islice(findings, limit or None)
-        left = sum(1 for _ in findings)
-    if left:
-        said.note(f"the first {limit} of {limit + left}; --limit 0 shows all")
+        yield from first(survey.findings(watch), limit, said)
 
 
 def _tell(survey: Survey, said: Report) -> None:
