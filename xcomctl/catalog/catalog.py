@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 LATEST = "latest"
+NEARBY_ROWS, NEARBY_SHOWN = 100, 5
+"""So many rows of a task are looked at for a hint, and so many of what they are called are told."""
+
 EPOCH = datetime.fromtimestamp(0, timezone.utc)
 
 
@@ -401,12 +404,10 @@ class Catalog:
     def _what_is_there(self, key: XComKey) -> str:
         """A hint: the XComs of the same task and run, or where to look when there are none."""
         selected = Filter((key.dag_id,), () if key.run_id == LATEST else (key.run_id,), (key.task_id,))
-        near = [
-            xcom.key if xcom.map_index < 0 else f"{xcom.key} --map-index {xcom.map_index}"
-            for xcom in islice(self.rows(selected), 5)
-        ]
+        rows = islice(self.rows(selected), NEARBY_ROWS)
+        near = list(dict.fromkeys(x.key if x.map_index < 0 else f"{x.key} --map-index {x.map_index}" for x in rows))
         if near:
-            return f"this task pushed: {', '.join(near)}"
+            return f"this task pushed: {', '.join(near[:NEARBY_SHOWN])}{', …' if len(near) > NEARBY_SHOWN else ''}"
         return f"`xcomctl ls --dag-id {key.dag_id}` shows what there is"
 
     def _mentioning(self, source: Source, coordinates: Sequence[Coordinates]) -> Sequence[Answer[Any]]:

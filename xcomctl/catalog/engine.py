@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from xcomctl.errors import MetadataError
+from xcomctl.masking import Mask
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import URL, Connection, Engine
@@ -247,8 +248,9 @@ def _first_line(error: object) -> str:
 
 
 def _without_secret(text: str, url: URL) -> str:
-    password = url.password
-    return text.replace(str(password), "***") if password else text
+    mask = Mask()
+    mask.hide(url.password or "")
+    return mask(text)
 
 
 def _missing_right(error: DBAPIError, url: URL) -> str | None:

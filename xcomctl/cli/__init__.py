@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Terminated:
         return ExitCode.TERMINATED
     except Exception as error:
-        return _failed(error)
+        return _failed(error, words[0] if words else "")
     finally:
         report.drop_unwritable(sys.stdout, sys.stderr)
 
@@ -80,13 +80,14 @@ def _require_text(words: Sequence[str]) -> None:
             raise UsageError("an argument is not UTF-8", hint="nothing in Airflow has such a name") from None
 
 
-def _failed(error: Exception) -> int:
+def _failed(error: Exception, command: str) -> int:
     """Report an error, and say its exit code. Typer's own errors know their message and their code."""
     message = getattr(error, "format_message", None)
     if callable(message):
+        from xcomctl.cli.app import COMMANDS
         from xcomctl.cli.mistakes import mistake
 
-        error = mistake(error, message())
+        error = mistake(error, message(), f"xcomctl {command}" if command in COMMANDS else "xcomctl")
     elif type(error).__name__ == "Abort":
         return ExitCode.INTERRUPTED
     if isinstance(error, OSError):

@@ -43,7 +43,7 @@ class Group(typer.core.TyperGroup):
         """The command that a word names. Raises `UsageError` for one that names none."""
         word = args[0]
         if not ctx.resilient_parsing and not word.startswith("-") and self.get_command(ctx, word) is None:
-            meant = did_you_mean(word, self.list_commands(ctx))
+            meant = did_you_mean(word, self.list_commands(ctx)) if word != "version" else "did you mean --version?"
             raise UsageError(f"no such command {word!r}", hint=meant or "xcomctl --help lists them")
         return super().resolve_command(ctx, args)
 
@@ -87,6 +87,8 @@ for command in (
     help.help,
 ):
     app.command(cls=Command)(command)
+
+COMMANDS = tuple(command.name or command.callback.__name__.replace("_", "-") for command in app.registered_commands)  # type: ignore[union-attr]
 
 
 def command_line() -> Any:

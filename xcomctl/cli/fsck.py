@@ -80,11 +80,12 @@ def fsck(looking: Looking, place: Place, control: Control, rows: Rows, table: Ta
     questions = _questions(looking, rows)
     columns = table.chosen(FIELDS)
     deployment = opened(place, said, control=control.control)
-    scope = scope_of(deployment, settings.state_store_path()) if deployment.base is not None else None
-    if scope is None:
+    wanted = deployment.base is not None and questions.needs_storage
+    scope = scope_of(deployment, settings.state_store_path()) if wanted else None
+    if deployment.base is None:
         said.note("there is no base path: only rows are looked at", hint="--base-path, to look at objects as well")
     with said.progress() as watch:
-        check = Check(deployment.catalogs, scope, deployment.stores, questions, watch)
+        check = Check(deployment.catalogs, deployment.base, scope, deployment.stores, questions, watch)
         if render.chosen(display.output) is Output.TABLE and table.columns is None:
             render.write(_groups(check, looking.examples, display))
         else:

@@ -145,7 +145,13 @@ class Questions:
 
     explain: Annotated[
         Optional[str],
-        flag("--explain", metavar="KEY|URL", panel=_QUESTIONS, help="Tell all that gc goes by for one object."),
+        flag(
+            "--explain",
+            env="XCOMCTL_GC_EXPLAIN",
+            metavar="KEY|URL",
+            panel=_QUESTIONS,
+            help="Tell all that gc goes by for one object.",
+        ),
     ] = None
     history: Annotated[bool, flag("--history", panel=_QUESTIONS, help="List the runs.")] = False
 
@@ -252,7 +258,10 @@ def _history(place: Place, control: Control, table: Table, display: Display, sai
     columns = table.chosen(COLUMNS)
     scope = _scope(place, control, said, databases=0)
     spare = None if table.columns else ()
-    render.records(runs(scope.control), columns, display.output, display.color, headers=table.headers, spare=spare)
+    if not render.records(
+        runs(scope.control), columns, display.output, display.color, headers=table.headers, spare=spare
+    ):
+        said.note("there was no run yet")
     return ExitCode.OK
 
 

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Annotated, Optional
 
 from xcomctl.cli import render, report, suggest
 from xcomctl.cli.opening import opened
-from xcomctl.cli.options import TERMINAL_LIMIT, Display, Place, Rows, Table, choose, flag, takes
+from xcomctl.cli.options import TERMINAL_LIMIT, Display, Place, Rows, Table, choose, flag, in_full, takes
 from xcomctl.model import State
+
+OBJECT = "object_"
+"""How the fields begin that only a look at the object tells."""
 
 SPARE = ("timestamp", "reference")
 """What a table need not show where it is narrow, the last first."""
@@ -39,6 +43,14 @@ class Shape:
     archive: Annotated[
         bool, flag("--archive", help="What archive tables hold instead, and which (in the column `archive`).")
     ] = False
+
+    def sorted_by(self, offered: Sequence[str]) -> str | None:
+        """The field to sort by, with its sign. Raises `UsageError` for one that is not there."""
+        if self.sort is None:
+            return None
+        name = self.sort.removeprefix("-")
+        (field,) = choose([in_full(name.lower(), offered)], offered, "--sort")
+        return f"-{field}" if self.sort != name else field
 
     @property
     def rows(self) -> int:
@@ -78,18 +90,19 @@ def ls(place: Place, rows: Rows, shape: Shape, table: Table, display: Display) -
     from xcomctl.operations import listing
 
     selected = rows.filter(datetime.now(timezone.utc))
-    check = shape.check or State.DANGLING in selected.states
+    about_objects = OBJECT in f"{table.columns or ''},{shape.sort or ''}".lower()
+    check = shape.check or State.DANGLING in selected.states or about_objects
     offered = listing.fields_of(checked=check, archived=shape.archive)
     columns = table.chosen(offered)
-    if shape.sort is not None:
-        choose([shape.sort.removeprefix("-")], offered, "--sort")
-    question = listing.Question(selected, shape.sort, shape.rows, shape.all_attempts, shape.archive)
+    question = listing.Question(selected, shape.sorted_by(offered), shape.rows, shape.all_attempts, shape.archive)
     deployment = opened(place, said, databases=1)
     stores = deployment.stores if check else None
     with said.progress() as watch:
         found = listing.list_xcoms(deployment.catalog, question, stores, said.unreadable, watch)
         records = ({name: listing.field_of(xcom, name) for name in columns} for xcom in found.xcoms)
         spare = None if table.columns else SPARE
-        render.records(records, columns, display.output, display.color, headers=table.headers, spare=spare)
+        count = render.records(records, columns, display.output, display.color, headers=table.headers, spare=spare)
+    if not count:
+        said.note("there is no such XCom")
     if found.cut():
         said.note(f"the first {shape.rows}; --limit 0 shows all")

@@ -17,12 +17,16 @@ _ARGUMENT = re.compile(r"^(Missing argument|Invalid value for) '[^']*'")
 _NO_CHOICE = re.compile(r"'([^']*)' is not one of ")
 
 
-def mistake(error: Any, message: str) -> UsageError:
-    """The error of xcomctl for one of Typer's."""
+ELSEWHERE = {"--format": "-o", "--json": "-o json", "--yaml": "-o yaml", "--csv": "-o csv", "-V": "--version"}
+"""What other tools call it."""
+
+
+def mistake(error: Any, message: str, command: str) -> UsageError:
+    """The error of xcomctl for one of Typer's; `command` is what the line began with."""
     context, parameter = getattr(error, "ctx", None), getattr(error, "param", None)
     message = _plain(message, parameter, context)
     if context is None:
-        return UsageError(message, hint="xcomctl --help")
+        return UsageError(message, hint=f"{command} --help")
     flag = getattr(error, "option_name", None) if message.startswith("No such option") else None
     meant = _flag_meant(flag, context) if flag else _meant(message, parameter, context)
     return UsageError(f"no such option {flag}" if flag else message, hint=meant or f"{context.command_path} --help")
@@ -41,7 +45,7 @@ def _meant(message: str, parameter: Any, context: Any) -> str:
 
 def _plain(message: str, parameter: Any, context: Any) -> str:
     """The same in all versions of Typer; the environment variable is named where the value is from there."""
-    message = _VARIABLE.sub("", _GUESS.sub("", message)).replace(": Value error, ", ": ")
+    message = _VARIABLE.sub("", _GUESS.sub("", " ".join(message.split()))).replace(": Value error, ", ": ")
     if parameter is not None and parameter.param_type_name == "argument":
         message = _ARGUMENT.sub(rf"\1 {parameter.metavar or parameter.name.upper()}", message)
     source = context.get_parameter_source(parameter.name) if parameter is not None and context is not None else None
@@ -52,6 +56,8 @@ def _plain(message: str, parameter: Any, context: Any) -> str:
 
 def _flag_meant(name: str, context: Any) -> str:
     command = context.command
+    if name in ELSEWHERE:
+        return f"did you mean {ELSEWHERE[name]}?"
     if any(name in each.opts for one in getattr(command, "commands", {}).values() for each in one.params):
         return f"flags stand after the command: {context.command_path} COMMAND {name}"
     known = {each.strip("-"): each for one in command.get_params(context) for each in one.opts if each.startswith("--")}

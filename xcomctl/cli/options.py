@@ -305,19 +305,33 @@ def takes(*groups: type[Any]) -> Callable[[Command], Command]:
         grouped = {name: hints[name] for name in signature.parameters if hints[name] in groups}
 
         @functools.wraps(command)
-        def call(**options: Any) -> Any:
+        def call(*, typed: typer.Context, **options: Any) -> Any:
             for name, group in grouped.items():
                 options[name] = group(**{f.name: options.pop(f.name) for f in dataclasses.fields(group)})
-            return command(**options)
+            try:
+                return command(**options)
+            except UsageError as error:
+                raise _as_said(error, typed) from error
 
         own = [p.replace(annotation=hints[n]) for n, p in signature.parameters.items() if n not in grouped]
         shared = [parameter for group in grouped.values() for parameter in _parameters(group)]
-        parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in (*own, *shared)]
+        context = inspect.Parameter("typed", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
+        parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in (context, *own, *shared)]
         call.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
         call.__annotations__ = {p.name: p.annotation for p in parameters}
         return call  # type: ignore[return-value]
 
     return decorate
+
+
+def _as_said(error: UsageError, typed: typer.Context) -> UsageError:
+    """The error, naming the variable where that said what is wrong: nobody looks for a flag that was not typed."""
+    for parameter in typed.command.params:
+        source = typed.get_parameter_source(parameter.name or "")
+        is_meant = any(re.match(rf"{re.escape(flag)}(?![\w-])", error.message) for flag in parameter.opts)
+        if is_meant and source is not None and source.name == "ENVIRONMENT":
+            return UsageError(f"{parameter.envvar}: {error.message}", hint=error.hint)
+    return error
 
 
 def _parameters(group: type[Any]) -> list[inspect.Parameter]:
@@ -382,11 +396,20 @@ def size(text: str, option: str) -> int:
 
 def listed(text: str, allowed: Sequence[str], option: str) -> tuple[str, ...]:
     """Names with commas between them. Raises `UsageError` for one that is not there, or twice."""
-    names = choose([name.strip().lower() for name in text.split(",")], allowed, option)
+    names = choose([in_full(name.strip().lower(), allowed) for name in text.split(",")], allowed, option)
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise UsageError(f"{option} names {twice} twice", hint="name each field once")
     return names
+
+
+def in_full(name: str, allowed: Sequence[str]) -> str:
+    """A field's whole name: tables leave out that sizes are in bytes.
+
+    >>> in_full("size", ["dag_id", "size_bytes"])
+    'size_bytes'
+    """
+    return f"{name}_bytes" if name not in allowed and f"{name}_bytes" in allowed else name
 
 
 def choose(names: Sequence[str], allowed: Sequence[str], option: str) -> tuple[str, ...]:

@@ -55,13 +55,20 @@ def records(
     *,
     headers: bool = True,
     spare: Sequence[str] | None = None,
-) -> None:
-    """Write rows of the same columns, in one of all formats. Without `headers` CSV and tables begin with a row.
-
-    With `spare` a table may leave out columns, as `table` says.
+) -> int:
+    """Write rows of the same columns, in one of all formats, and tell how many. Without `headers` CSV and tables begin
+    with a row. With `spare` a table may leave out columns, as `table` says.
     """
+    seen = 0
+
+    def counted() -> Iterator[Record]:
+        nonlocal seen
+        for row in rows:
+            seen += 1
+            yield row
+
     form = chosen(output)
-    picked = ({column: row[column] for column in columns} for row in rows)
+    picked = ({column: row[column] for column in columns} for row in counted())
     if form is Output.JSON:
         _stream(_array(picked))
     elif form is Output.JSONL:
@@ -74,6 +81,7 @@ def records(
         _stream("\t".join(map(_cell, row.values())) + "\n" for row in picked)
     else:
         table(picked, columns, color, headers=headers, spare=spare)
+    return seen
 
 
 def document(value: object, output: Output) -> None:
@@ -134,8 +142,9 @@ def _column(name: str, title: str, rows: Sequence[Record]) -> Column:
 def _titles(columns: Sequence[str]) -> list[str]:
     """What people call the columns: sizes say themselves that they are bytes, and what they are sizes of."""
     names = [column.removesuffix("_bytes") for column in columns]
+    taken = {"size": "bytes"}  # by which rows are told apart
     return [
-        f"{name} size" if name in columns and name != column else name
+        taken.get(name, f"{name} size") if name in columns and name != column else name
         for name, column in zip(names, columns, strict=True)
     ]
 

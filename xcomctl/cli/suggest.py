@@ -1,7 +1,7 @@
 """What a shell may offer for a value: names out of the database, and the fields of a command.
 
-The database is one that the line or the environment names; Airflow is not asked, which takes seconds to import. What
-goes wrong, or takes too long, offers nothing and says nothing.
+The database is one that the line or the environment names, or else airflow.cfg in plain words; Airflow itself is not
+asked, which takes seconds to import. What goes wrong, or takes too long, offers nothing and says nothing.
 """
 
 from __future__ import annotations
@@ -139,21 +139,33 @@ def _named(ctx: typer.Context, ask: Callable[[Names], list[str]]) -> list[str]:
     """The answer of the database, if it comes in time. Whoever called does not wait for the thread that asks."""
     from xcomctl import settings
 
-    urls = _given(ctx, "db") or [os.environ.get(settings.DATABASE_ENV, "")]
-    schema = ctx.params.get("db_schema") or os.environ.get(settings.SCHEMA_ENV) or None
+    urls = _given(ctx, "db") or [os.environ.get(settings.DATABASE_ENV) or _written("sql_alchemy_conn")]
+    schema = ctx.params.get("db_schema") or os.environ.get(settings.SCHEMA_ENV) or _written("sql_alchemy_schema")
     answer: list[str] = []
     with suppress(Exception):
         from xcomctl.catalog import names
 
         def asking() -> None:
             with suppress(Exception):
-                answer.extend(ask(names.open_names(os.path.expandvars(urls[0]), schema, SECONDS)))
+                answer.extend(ask(names.open_names(os.path.expandvars(urls[0]), schema or None, SECONDS)))
 
         _import_sqlalchemy()
         thread = threading.Thread(target=asking, daemon=True)
         thread.start()
         thread.join(max(LEAST_SECONDS, SECONDS - (time.monotonic() - _STARTED)))
     return list(answer)
+
+
+def _written(option: str) -> str:
+    """What airflow.cfg says of the database in plain words; empty where it does not, or leaves it to a command."""
+    from configparser import RawConfigParser
+
+    from xcomctl.compat import airflow_file
+
+    parser = RawConfigParser(strict=False, allow_no_value=True)
+    with suppress(Exception):
+        parser.read_string(airflow_file().read_text("utf-8"))
+    return (parser.get("database", option, fallback="") or "").replace("%%", "%")
 
 
 def _import_sqlalchemy() -> Any:

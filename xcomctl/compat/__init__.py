@@ -44,13 +44,17 @@ def airflow_xcom() -> Any:
 
 def airflow_configured() -> bool:
     """Whether this process has an airflow.cfg: without one every option is an environment variable or a default."""
-    home = Path(os.path.expandvars(os.environ.get("AIRFLOW_HOME", "~/airflow"))).expanduser()
-    config = os.environ.get("AIRFLOW_CONFIG")
-    file = Path(os.path.expandvars(config)).expanduser() if config else home / "airflow.cfg"
     try:
-        return file.is_file()
+        return airflow_file().is_file()
     except PermissionError:
         return False
+
+
+def airflow_file() -> Path:
+    """The airflow.cfg of this process, whether or not it is there."""
+    home = Path(os.path.expandvars(os.environ.get("AIRFLOW_HOME", "~/airflow"))).expanduser()
+    config = os.environ.get("AIRFLOW_CONFIG")
+    return Path(os.path.expandvars(config)).expanduser() if config else home / "airflow.cfg"
 
 
 def airflow_option(section: str, key: str) -> str | None:

@@ -34,7 +34,7 @@ class Deployment:
         """The base path, for a command that cannot do without."""
         if self.base is None:
             raise MetadataError(
-                "Airflow is configured without an object storage path for XComs",
+                "nobody says where external XComs are, and Airflow is not configured to have any",
                 hint="say --base-path, or set [common.io] xcom_objectstorage_path",
             )
         return self.base

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
+from xcomctl.backend.reference import Address
 from xcomctl.backend.rules import rules
 from xcomctl.backend.storage import Stores
 from xcomctl.catalog import Catalog
@@ -30,10 +31,11 @@ UNKNOWN_NAMED = 3
 class Check:
     """What one look at a deployment found; `counts` are complete when the findings are consumed.
 
-    `scope` is None where there is no base path: then only the rows are looked at.
+    `scope` is None where there is no base path, or no question about storage: then only the rows are looked at.
     """
 
     catalogs: Sequence[Catalog]
+    base: Address | None
     scope: Scope | None
     stores: Stores
     questions: Questions
@@ -104,8 +106,8 @@ class Check:
         return lost.among(missing, self.scope.store) if self.scope is not None and missing else iter(())
 
     def _judged(self, catalog: Catalog) -> Iterator[tuple[Row, Iterator[Finding]]]:
-        base, limit = self.scope.base if self.scope is not None else None, value_limit(catalog)
-        judge = Judge(base, limit, tuple(rules(None).values()))
+        limit = value_limit(catalog)
+        judge = Judge(self.base, limit, tuple(rules(None).values()))
         near_bytes = limit.near_bytes if limit is not None else None
         for row in catalog.notable(self.questions.selected, near_bytes):
             self.rows += 1
@@ -117,8 +119,7 @@ class Check:
 
     def _of_values(self, catalog: Catalog, lost: Lost) -> Iterator[Finding]:
         """Every object that a row refers to, read; but none of what may be a task's own data."""
-        base = self.scope.base if self.scope is not None else None
-        rows = (row for row in catalog.pointing(self.questions.selected) if refers(row.xcom, base))
+        rows = (row for row in catalog.pointing(self.questions.selected) if refers(row.xcom, self.base))
         vanished = list[Row]()
         for done, (row, told) in enumerate(Reader(self.stores).through(rows), start=1):
             self.watch("objects read", done)

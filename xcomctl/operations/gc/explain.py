@@ -70,8 +70,7 @@ def _standing(scope: Scope, rules: Rules, found: StoredObject, watch: Watch) -> 
     evidence = gather_for(listing, scope, rules, watch)
     yield from _evidence(scope, placement, evidence)
     age, limit = now - found.modified_at, rules.older_than
-    shown = age - timedelta(microseconds=age.microseconds)
-    yield Step("age", f"{shown}, {'older' if age >= limit else 'not older'} than {limit}")
+    yield Step("age", f"{spoken(age)}, {'older' if age >= limit else 'not older'} than {spoken(limit)}")
     yield from _verdict(scope, rules, found, placement, evidence)
 
 
@@ -99,12 +98,27 @@ def _verdict(
         yield Step("verdict", "candidate: a single pass deletes it")
     elif mark is None or (mark.version, mark.modified_at) != (found.version, found.modified_at):
         yield Step("mark", "none: no run has seen it as an orphan yet")
-        yield Step("verdict", f"candidate: the next run marks it, one {rules.confirm_after} later deletes it")
+        yield Step("verdict", f"candidate: the next run marks it, one {spoken(rules.confirm_after)} later deletes it")
     else:
         yield Step("mark", f"an orphan since {mark.first_seen.isoformat()}")
         due_at = mark.first_seen + rules.confirm_after
         when = "the next run deletes it" if due_at <= evidence.rows_at else f"deletable from {due_at.isoformat()}"
         yield Step("verdict", f"candidate: {when}")
+
+
+def spoken(time: timedelta) -> str:
+    """A time as flags take it, in its two largest units.
+
+    >>> spoken(timedelta(days=20, hours=1, seconds=3)), spoken(timedelta(hours=20)), spoken(timedelta(seconds=2.5))
+    ('20d1h', '20h', '2s')
+    """
+    left, parts = int(abs(time).total_seconds()), []
+    for unit, seconds in (("d", 86400), ("h", 3600), ("m", 60), ("s", 1)):
+        count, left = divmod(left, seconds)
+        parts.append((count, unit))
+    first = next((place for place, (count, _) in enumerate(parts) if count), len(parts) - 1)
+    shown = "".join(f"{count}{unit}" for count, unit in parts[first : first + 2] if count) or "0s"
+    return f"-{shown}" if time < timedelta() else shown
 
 
 KEPT = {
