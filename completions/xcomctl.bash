@@ -1,6 +1,7 @@
 _xcomctl() {
     local program=$1 todo='' reply
     [[ $program == '~/'* ]] && program=$HOME/${program#'~/'}
+    type -P -- "$program" >/dev/null || program=xcomctl  # an alias
     COMPREPLY=()
     {
         IFS= read -r todo

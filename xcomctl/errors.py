@@ -39,7 +39,7 @@ class ExitCode(IntEnum):
 _MEANINGS = {
     ExitCode.OK: "Done, or there was nothing to do.",
     ExitCode.NO: "The answer is no: a check failed, or the question on the terminal was declined.",
-    ExitCode.USAGE: "The command line asks for something impossible; nothing was read.",
+    ExitCode.USAGE: "The command line asks for something impossible; nothing was changed.",
     ExitCode.PARTIAL: "Something was changed, and not all was done; to run it again is to go on.",
     ExitCode.NOT_FOUND: "There is no such thing, or the object of a reference is gone.",
     ExitCode.REFUSED: "A gate is shut, and nothing was changed.",

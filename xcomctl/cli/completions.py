@@ -86,22 +86,25 @@ def completions(shell: Annotated[Shell, typer.Argument(help="The shell to print 
     """Print a completion script.
 
     With it TAB completes commands, flags and choices, and also the DAGs, runs, tasks and keys of the database that --db
-    on the line, XCOMCTL_DB or AIRFLOW__DATABASE__SQL_ALCHEMY_CONN names. A database that does not answer at once is not
-    waited for.
+    on the line, XCOMCTL_DB, AIRFLOW__DATABASE__SQL_ALCHEMY_CONN or airflow.cfg names. A database that does not answer
+    at once is not waited for. A wheel brings the scripts along, in the places below its prefix where shells look.
 
     Examples:
 
       source <(xcomctl completions bash)
         In this bash, or from ~/.bashrc in each.
 
+      mkdir -p ~/.local/share/bash-completion/completions
+        Once, for bash with the package bash-completion; and then:
+
       xcomctl completions bash > ~/.local/share/bash-completion/completions/xcomctl
-        For bash with the package bash-completion.
+        It is found there by itself.
 
       xcomctl completions zsh > "${fpath[1]}/_xcomctl"
         For zsh, before its compinit.
 
-      xcomctl completions fish > ~/.config/fish/completions/xcomctl.fish
-        For fish.
+      xcomctl completions fish | source
+        In this fish, or from ~/.config/fish/config.fish in each.
 
     Exit status:
 

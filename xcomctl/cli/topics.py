@@ -147,7 +147,8 @@ def _output(page: Page, tree: Any) -> None:
     page.terms(SHAPES.items())
     page.heading("Terminals")
     page.paragraph(
-        "A table is as wide as the terminal, folds what is too long, and says sizes as 1.9 MiB. Off a terminal "
+        "A table is as wide as the terminal, folds what is too long, leaves out columns that say nothing or that ls "
+        "and du can spare there (--columns names what must stay), and says sizes as 1.9 MiB. Off a terminal "
         "nothing is shortened: plain has tabs between its fields, no header, and writes a tab, newline or backslash "
         "in a value as \\t, \\n, \\\\. ls shows 50 rows on a terminal and all off it; --limit says otherwise. "
         "Colours are for terminals alone, and not where NO_COLOR is set or TERM is dumb; FORCE_COLOR wants them "
