@@ -27,7 +27,7 @@ RECORDS = [{"id": 1, "name": "[red]é[/red]", "ratio": 0.5}, {"id": 2, "name": "
 DAY = f"{WHEN:%Y-%m-%d}"
 
 _ID = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{8}")
-_AGE = re.compile(r"\d+ days?, [\d:.]+, older than 3 days, 0:00:00( *)")
+_AGE = re.compile(r"(?:\d+[dhms])+, older than 3d( *)")
 _TIME = re.compile(r"(20\d\d-\d\d-\d\d)([T ])\d\d:\d\d:\d\d(?:\.\d+)?")
 
 

@@ -15,6 +15,9 @@ from xcomctl.cli.app import command_line
 
 HEAVY = ["airflow", "sqlalchemy", "fsspec", "s3fs", "gcsfs", "botocore", "aiohttp", "pandas", "numpy", "pyarrow"]
 
+OF_ITS_OWN = {("gc", "--explain"): "XCOMCTL_GC_EXPLAIN"}
+"""Where another command's flag of the same name takes something else."""
+
 SAFETIES = {
     "--yes",
     "--allow",
@@ -41,7 +44,10 @@ def test_every_flag_has_its_environment_variable_but_those_that_lift_a_safety(na
     variables.pop("--help", None)
     variables.pop("--force", None)  # of demo: it replaces a sandbox
     assert variables == {
-        flag: None if flag in SAFETIES else f"XCOMCTL_{flag.strip('-').replace('-', '_').upper()}" for flag in variables
+        flag: None if flag in SAFETIES else OF_ITS_OWN.get((name, flag), f"XCOMCTL_{flag[2:].replace('-', '_').upper()}")
+        if flag in SAFETIES
+        else OF_ITS_OWN.get((name, flag)) or f"XCOMCTL_{flag[2:].replace('-', '_').upper()}"
+        for flag in variables
     }
 
 

@@ -262,9 +262,11 @@ class TestSilence:
         assert self.offered(bare, *words, AIRFLOW__DATABASE__SQL_ALCHEMY_CONN=airflow_of_two)[0] == both
         assert self.offered(bare, "ls", "--db", "$MINE", "--dag-id", "", MINE=airflow_of_two)[0] == both
 
-    def test_airflow_is_not_asked(self, bare, home, airflow_of_two):
-        (home / "airflow.cfg").write_text(f"[database]\nsql_alchemy_conn = {airflow_of_two}\n")
+    def test_airflow_is_not_asked_only_its_file_is_read(self, bare, home, airflow_of_two):
+        (home / "airflow.cfg").write_text("[database]\nsql_alchemy_conn_cmd = echo %s\n[core\nno ini")
         assert self.offered(bare, "ls", "--dag-id", "")[0] == []
+        (home / "airflow.cfg").write_text(f"[database]\nsql_alchemy_conn = {airflow_of_two.replace('%', '%%')}\n")
+        assert [each.strip() for each in self.offered(bare, "ls", "--dag-id", "")[0]] == ["etl", "report"]
 
 
 def test_every_value_that_is_a_file_is_completed_as_one(bare):

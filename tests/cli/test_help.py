@@ -205,7 +205,7 @@ ELSEWHERE = {
     ("rm", 11): ("cli/test_rm.py", '.failed(11, "gc gc\'s", "wait for it")'),
     ("restore", 12): ("cli/test_gc_ledger.py", '.failed(12, "does not exist", "mounted")'),
     ("verify-backend", 0): ("airflow/test_verify_backend.py", '(done.code, done.out, done.err) == (0, "", "")'),
-    ("demo", 0): ("demo/test_readme.py", "assert done.returncode == 0"),
+    ("demo", 0): ("demo/test_tour.py", "exit_code"),
     ("demo", 1): ("../xcomctl/cli/demo.py", "ExitCode.NO if any(codes) else ExitCode.OK"),
     ("demo", 10): ("demo/test_build.py", "pytest.raises(MetadataError"),
     ("demo", 12): ("../xcomctl/cli/__init__.py", 'StorageError(f"cannot write: '),

@@ -94,11 +94,8 @@ def completions(shell: Annotated[Shell, typer.Argument(help="The shell to print 
       source <(xcomctl completions bash)
         In this bash, or from ~/.bashrc in each.
 
-      mkdir -p ~/.local/share/bash-completion/completions
-        Once, for bash with the package bash-completion; and then:
-
       xcomctl completions bash > ~/.local/share/bash-completion/completions/xcomctl
-        It is found there by itself.
+        For bash with the package bash-completion, in a folder that you have made.
 
       xcomctl completions zsh > "${fpath[1]}/_xcomctl"
         For zsh, before its compinit.

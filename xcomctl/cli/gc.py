@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Optional
 from xcomctl.cli import render, report, signals, suggest
 from xcomctl.cli.accounts import ask, show_dags, tell_failures, tell_outcome, tell_plan, told
 from xcomctl.cli.opening import opened
-from xcomctl.cli.options import Control, Display, Place, Table, TimeBudget, choose, duration, flag, takes
+from xcomctl.cli.options import Control, Display, Output, Place, Table, TimeBudget, choose, duration, flag, takes
 from xcomctl.cli.report import Report
 from xcomctl.errors import ExitCode, UsageError, XcomctlError
 
@@ -258,9 +258,10 @@ def _history(place: Place, control: Control, table: Table, display: Display, sai
     columns = table.chosen(COLUMNS)
     scope = _scope(place, control, said, databases=0)
     spare = None if table.columns else ()
-    if not render.records(
+    shown = render.records(
         runs(scope.control), columns, display.output, display.color, headers=table.headers, spare=spare
-    ):
+    )
+    if not shown and render.chosen(display.output) is Output.TABLE:
         said.note("there was no run yet")
     return ExitCode.OK
 

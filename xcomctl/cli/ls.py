@@ -10,7 +10,7 @@ from typing import Annotated, Optional
 
 from xcomctl.cli import render, report, suggest
 from xcomctl.cli.opening import opened
-from xcomctl.cli.options import TERMINAL_LIMIT, Display, Place, Rows, Table, choose, flag, in_full, takes
+from xcomctl.cli.options import TERMINAL_LIMIT, Display, Output, Place, Rows, Table, choose, flag, in_full, takes
 from xcomctl.model import State
 
 OBJECT = "object_"
@@ -102,7 +102,7 @@ def ls(place: Place, rows: Rows, shape: Shape, table: Table, display: Display) -
         records = ({name: listing.field_of(xcom, name) for name in columns} for xcom in found.xcoms)
         spare = None if table.columns else SPARE
         count = render.records(records, columns, display.output, display.color, headers=table.headers, spare=spare)
-    if not count:
+    if not count and render.chosen(display.output) is Output.TABLE:
         said.note("there is no such XCom")
     if found.cut():
         said.note(f"the first {shape.rows}; --limit 0 shows all")
