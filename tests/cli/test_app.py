@@ -43,11 +43,9 @@ def test_every_flag_has_its_environment_variable_but_those_that_lift_a_safety(na
     variables = {long_name(option): option.envvar for option in COMMANDS[name]}
     variables.pop("--help", None)
     variables.pop("--force", None)  # of demo: it replaces a sandbox
+    named = {flag: f"XCOMCTL_{flag[2:].replace('-', '_').upper()}" for flag in variables}
     assert variables == {
-        flag: None if flag in SAFETIES else OF_ITS_OWN.get((name, flag), f"XCOMCTL_{flag[2:].replace('-', '_').upper()}")
-        if flag in SAFETIES
-        else OF_ITS_OWN.get((name, flag)) or f"XCOMCTL_{flag[2:].replace('-', '_').upper()}"
-        for flag in variables
+        flag: None if flag in SAFETIES else OF_ITS_OWN.get((name, flag), variable) for flag, variable in named.items()
     }
 
 

@@ -68,5 +68,5 @@ def _stops(*, with_frame: bool) -> Iterator[tuple[str, tuple[str, ...]]]:
     if with_frame:
         yield "A DataFrame, read from storage.", ("get", DAG_ID, "latest", "tabulate")
     yield "What takes how much, in the database and in storage.", ("du", "--by", "task_id", "--storage")
-    yield "Whether anything is wrong.", ("fsck", "--examples", "1")
+    yield "Whether anything is wrong.", ("fsck", "--examples", "0")
     yield "What the deleted run left behind, and what gc would do about it.", ("gc", "--dry-run")
