@@ -100,8 +100,8 @@ def completions(shell: Annotated[Shell, typer.Argument(help="The shell to print 
       xcomctl completions zsh > "${fpath[1]}/_xcomctl"
         For zsh, before its compinit.
 
-      xcomctl completions fish | source
-        In this fish, or from ~/.config/fish/config.fish in each.
+      xcomctl completions fish > ~/.config/fish/completions/xcomctl.fish
+        For fish, in a folder that you have made.
 
     Exit status:
 

@@ -126,7 +126,7 @@ def _block(name: tuple[Kind, Severity], check: Check, examples: Sequence[Finding
     size = f", {render.readable_size(tally.bytes)}" if tally.bytes else ""
     head = f"{severity.value} {kind.value}: {tally.count:,}{size}"
     shown = [_named(finding) for finding in examples[:most]]
-    more = [f"… and {tally.count - len(shown):,} more"] if tally.count > len(shown) else []
+    more = [f"… and {tally.count - len(shown):,} more"] if 0 < len(shown) < tally.count else []
     hints = list(dict.fromkeys(finding.hint for finding in examples))
     whose = "help" if len(hints) == 1 else "help for the first"
     below = map(render.indented, (ABOUT[kind], *shown, *more))
