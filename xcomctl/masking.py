@@ -102,6 +102,7 @@ def _parsed(text: str) -> object:
 
 def _forms(secret: str) -> Iterator[str]:
     yield from (secret, quote(secret, safe=""), quote(secret), repr(secret)[1:-1], json.dumps(secret)[1:-1])
+    yield secret.upper()  # within the name of a variable
     lines = secret.replace("\\n", "\n").splitlines()
     if len(lines) > 1:
         yield from (line for line in lines if len(line) >= SHORTEST_ANYWHERE)

@@ -215,7 +215,7 @@ def test_notes_are_facts_in_the_log(cli: Run, listed):
     rows, moving = (json.loads(line) for line in logged)
     assert (rows["rows"], rows["bytes"]) == (6, sum(each["size_bytes"] for each in groups(cli, *listed)))
     assert moving["event"].startswith("`xcomctl migrate --threshold 1MB` would move at least 1 row, 1.9 MiB")
-    assert "--dry-run" in moving["hint"]
+    assert "--exact" in moving["hint"]
 
 
 def fill_movable(scene: Scene) -> None:
@@ -349,7 +349,7 @@ def test_bars_on_a_terminal(terminal: Run, cli: Run, listed, columns: int):
     drawn = [line for line in shown.lines if not line.startswith(notes)]
     assert shown.code == 0 and max(map(len, drawn)) <= columns
     bars = re.findall("[█▏▎▍▌▋▊▉]+", "\n".join(drawn))
-    assert len(bars) == 1 + 2 and all(1 <= len(bar) <= 12 for bar in bars)
+    assert len(bars) == 1 + 1 and all(1 <= len(bar) <= 12 for bar in bars)
     assert "pickled" not in shown.text and "row_size" in shown.text
     assert all(f"{name}" in "".join(drawn) for name in ("etl_a", "etl_b", "ml", "ML"))
     if columns == 200:

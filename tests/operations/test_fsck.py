@@ -61,7 +61,7 @@ def checked(
 ) -> Check:
     scope = scene.scope(catalogs, store)
     stores = stores or Stores(scene.base, dict(scene.raw.options))
-    return Check(scope.catalogs, scope.base, scope, stores, questions, lambda step, done: None)
+    return Check(scope.catalogs, scope.base, True, scope, stores, questions, lambda step, done: None)
 
 
 def findings(scene: Scene, questions: Questions = USUAL, **more: Any) -> list[Finding]:
@@ -296,7 +296,9 @@ class TestRows:
 class TestWithoutABasePath:
     def rows(self, scene: Scene, questions: Questions = USUAL) -> list[tuple[str, str, str]]:
         catalog = open_catalog(scene.database.url, None, None)
-        check = Check([catalog], None, None, Stores(None, dict(scene.raw.options)), questions, lambda step, done: None)
+        check = Check(
+            [catalog], None, True, None, Stores(None, dict(scene.raw.options)), questions, lambda step, done: None
+        )
         found = sorted((each.id.value, each.severity.value, each.key or "") for each in check.findings())
         catalog.database.engine.dispose()
         return found
@@ -658,7 +660,7 @@ def test_a_store_that_is_only_read(database: Database, world: World):
             return store
 
     questions = Questions(older_than=timedelta(seconds=-5), deep=True)
-    found = Check([catalog], base, scope, Memory(base, {}), questions, lambda step, done: None).findings()
+    found = Check([catalog], base, True, scope, Memory(base, {}), questions, lambda step, done: None).findings()
     assert [(each.id.value, each.key) for each in found] == [("dangling", "lost"), ("corrupt", "bad"), ("orphan", None)]
     catalog.database.engine.dispose()
 

@@ -135,7 +135,7 @@ class Catalog:
         return (row for row in self._addressed(selected, is_short_string) if row.string is not None)
 
     def notable(self, selected: Filter, at_least: int | None) -> Iterator[Row]:
-        """The rows that a filter means, of every attempt, in which something may be wrong.
+        """The rows that a filter means, of the attempts that Airflow shows, in which something may be wrong.
 
         They are a short string that holds a URL or JSON, or a pickle, or as large as that.
         """
@@ -146,12 +146,14 @@ class Catalog:
             told = [dialect.small_odd_string(value, form).is_not(None), dialect.is_pickle(value, form)]
             return or_(*told, *([dialect.size(value, form) >= at_least] if at_least is not None else []))
 
-        return self._addressed(selected, is_notable)
+        return self._addressed(selected, is_notable, all_attempts=False)
 
-    def _addressed(self, selected: Filter, condition: OfValue | None, *, digested: bool = False) -> Iterator[Row]:
+    def _addressed(
+        self, selected: Filter, condition: OfValue | None, *, digested: bool = False, all_attempts: bool = True
+    ) -> Iterator[Row]:
         for table in reversed(self.schema.live):
             source = source_of(table, self.schema)
-            where = conditions(selected, source, self._dialect)
+            where = [*conditions(selected, source, self._dialect), *_live(source, all_attempts)]
             told = [condition(source.value, table.form)] if condition is not None else []
             query = self.keyed(source, digested=digested).where(*where, *told)
             for row in self.database.pages(source.page, source.rows, query, where, at_rest=True):

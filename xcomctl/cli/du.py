@@ -147,13 +147,13 @@ def _readable(found: Usage, columns: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _histogram(found: Usage) -> list[dict[str, Any]]:
-    most = max((tally.count for _, tally in found.histogram()), default=0)
+    most = max((tally.bytes for _, tally in found.histogram()), default=0)
     return [
         {
             "row_size": name,
             "count": tally.count,
             "size_bytes": tally.bytes,
-            BAR: Bar(tally.count, most),
+            BAR: Bar(tally.bytes, most),
         }
         for name, tally in found.histogram()
     ]
@@ -168,13 +168,13 @@ def _tell(found: Usage, measure: Measure, said: Report) -> None:
         bytes=total.rows.bytes,
     )
     if measure.storage:
-        said.note(f"{total.objects.count:,} objects, {render.readable_size(total.objects.bytes)}")
+        said.note(f"{counted(total.objects.count, 'object')}, {render.readable_size(total.objects.bytes)}")
     if measure.threshold:
-        least = "" if measure.exact else "at least "
+        least = "" if measure.exact else "about " if found.is_parsed else "at least "
         said.note(
             f"`xcomctl migrate --threshold {measure.threshold}` would move {least}{counted(total.movable.count)}, "
             f"{render.readable_size(total.movable.bytes)}, of runs that are over",
-            hint="with --dry-run it counts row by row, and says what it leaves alone",
+            hint="each value's own text decides, and links stay: --exact lets the database read them",
         )
 
 

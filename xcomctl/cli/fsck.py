@@ -11,8 +11,8 @@ from xcomctl.cli import render, report, suggest
 from xcomctl.cli.findings import first, severity_first, tell_counts
 from xcomctl.cli.opening import opened
 from xcomctl.cli.options import Control, Display, Output, Place, Rows, Table, choose, duration, flag, takes
-from xcomctl.errors import ExitCode
-from xcomctl.model import Severity
+from xcomctl.errors import ExitCode, UsageError
+from xcomctl.model import Severity, State
 
 if TYPE_CHECKING:
     from xcomctl.operations.fsck import Check, Finding, Kind, Questions
@@ -33,7 +33,7 @@ class Looking:
             "--only",
             metavar="ID",
             autocompletion=suggest.one_of(suggest.findings),
-            help="Look for this kind of finding alone; repeatable.",
+            help="Look for these kinds of findings alone; repeatable.",
         ),
     ] = None
     examples: Annotated[
@@ -80,12 +80,23 @@ def fsck(looking: Looking, place: Place, control: Control, rows: Rows, table: Ta
     questions = _questions(looking, rows)
     columns = table.chosen(FIELDS)
     deployment = opened(place, said, control=control.control)
+    if questions.needs_storage_alone:
+        deployment.required_base()
     wanted = deployment.base is not None and questions.needs_storage
-    scope = scope_of(deployment, settings.state_store_path()) if wanted else None
+    follows = questions.needs_plan
+    scope = scope_of(deployment, settings.state_store_path(), follows=follows) if wanted else None
     if deployment.base is None:
         said.note("there is no base path: only rows are looked at", hint="--base-path, to look at objects as well")
     with said.progress() as watch:
-        check = Check(deployment.catalogs, deployment.base, scope, deployment.stores, questions, watch)
+        check = Check(
+            deployment.catalogs,
+            deployment.base,
+            deployment.base_is_airflows,
+            scope,
+            deployment.stores,
+            questions,
+            watch,
+        )
         if render.chosen(display.output) is Output.TABLE and table.columns is None:
             render.write(_groups(check, looking.examples, display))
         else:
@@ -99,10 +110,13 @@ def _questions(looking: Looking, rows: Rows) -> Questions:
     from xcomctl.operations.fsck import Kind, Questions
     from xcomctl.operations.gc import OLDER_THAN
 
-    kinds = frozenset(map(Kind, choose(looking.only or (), [kind.value for kind in Kind], "--only"))) or None
+    words = [word.strip() for each in looking.only or () for word in each.split(",")]
+    kinds = frozenset(map(Kind, choose(words, [kind.value for kind in Kind], "--only"))) or None
     deep = looking.deep or bool(kinds and kinds & {Kind.CORRUPT, Kind.UNREADABLE})
     older_than = duration(rows.older_than, "--older-than") if rows.older_than else OLDER_THAN
     selected = rows.filter(datetime.now(timezone.utc))
+    if State.DANGLING in selected.states:
+        raise UsageError("what dangles is what fsck finds, and no state of a row", hint="--only dangling")
     return Questions(selected, kinds or frozenset(Kind), older_than, deep)
 
 
@@ -128,10 +142,9 @@ def _block(name: tuple[Kind, Severity], check: Check, examples: Sequence[Finding
     shown = [_named(finding) for finding in examples[:most]]
     more = [f"… and {tally.count - len(shown):,} more"] if 0 < len(shown) < tally.count else []
     hints = list(dict.fromkeys(finding.hint for finding in examples))
-    whose = "help" if len(hints) == 1 else "help for the first"
     below = map(render.indented, (ABOUT[kind], *shown, *more))
-    command = f"  {whose}: {visible(hints[0])}"  # in one line, for whoever copies it
-    return "\n".join([render.colored(head, COLORS[severity], display.color), *below, command, ""])
+    commands = [f"  help: {visible(hint)}" for hint in hints]  # each in one line, for whoever copies it
+    return "\n".join([render.colored(head, COLORS[severity], display.color), *below, *commands, ""])
 
 
 def _named(finding: Finding) -> str:

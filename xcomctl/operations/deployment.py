@@ -17,13 +17,15 @@ from xcomctl.settings import Settings
 class Deployment:
     """`base` is None where Airflow is configured without object storage; `stores` open what references lead to.
 
-    `control` is the prefix of gc's own objects, None without a base.
+    `control` is the prefix of gc's own objects, None without a base. `base_is_airflows` tells whether Airflow's own
+    configuration names the base path, and not somebody who may leave out its connection.
     """
 
     catalogs: tuple[Catalog, ...]
     base: Address | None
     stores: Stores
     control: str | None
+    base_is_airflows: bool = True
 
     @property
     def catalog(self) -> Catalog:
@@ -34,7 +36,7 @@ class Deployment:
         """The base path, for a command that cannot do without."""
         if self.base is None:
             raise MetadataError(
-                "nobody says where external XComs are, and Airflow is not configured to have any",
+                "nobody says the object storage path of XComs, and Airflow is not configured to have one",
                 hint="say --base-path, or set [common.io] xcom_objectstorage_path",
             )
         return self.base
@@ -55,7 +57,8 @@ def open_deployment(settings: Settings) -> Deployment:
         )
     control = control_folder(base, settings.control) if base is not None else None
     catalogs = _catalogs(settings.databases, settings.db_schema, base)
-    return Deployment(catalogs, base, Stores(base, options), control)
+    is_airflows = not settings.base_path_source.startswith("--")
+    return Deployment(catalogs, base, Stores(base, options), control, is_airflows)
 
 
 def _catalogs(urls: Sequence[str], db_schema: str | None, base: Address | None) -> tuple[Catalog, ...]:

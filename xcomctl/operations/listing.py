@@ -13,6 +13,7 @@ from xcomctl.backend.reference import parse
 from xcomctl.backend.storage import Stores
 from xcomctl.catalog import Catalog
 from xcomctl.errors import XcomctlError
+from xcomctl.masking import without_userinfo
 from xcomctl.model import Filter, State, Watch, XCom, unwatched
 from xcomctl.operations.concurrency import at_once
 
@@ -69,7 +70,9 @@ def fields_of(*, checked: bool, archived: bool) -> tuple[str, ...]:
 
 
 def field_of(xcom: XCom, name: str) -> object:
-    """What a listing shows in a column; None for the names that are lost."""
+    """What a listing shows in a column: no password that a URL may hold, and None for the names that are lost."""
+    if name == "reference" and xcom.reference is not None:
+        return without_userinfo(xcom.reference)
     return None if name in NAMES and xcom.is_nameless else getattr(xcom, name)
 
 

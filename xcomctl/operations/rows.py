@@ -5,7 +5,6 @@ An account is kept while an operation runs, so that one that breaks off can stil
 
 from __future__ import annotations
 
-import re
 import shlex
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,7 +20,6 @@ from xcomctl.model import XCom
 from xcomctl.operations.gc import Tally, counted
 
 NOTHING = Tally()
-_GLOB = re.compile(r"([*?[])")
 BATCH_BYTES = 32 * 1024 * 1024
 
 
@@ -67,12 +65,19 @@ def meaning(xcom: XCom) -> str:
 
 def literal(name: str) -> str:
     """The glob that means one name."""
-    return _GLOB.sub(r"[\1]", name)
+    return "".join(map(_as_glob, name))
 
 
 def word(flag: str, value: str) -> str:
     """An option with its value, for a shell."""
     return flag + ("=" if value[:1] in ("", "-") else " ") + shlex.quote(value)
+
+
+def _as_glob(letter: str) -> str:
+    """What means this letter and no other; one that no terminal shows, and nobody could copy, is any."""
+    if letter in "*?[":
+        return f"[{letter}]"
+    return letter if letter.isprintable() else "?"
 
 
 SkipT = TypeVar("SkipT", bound=Enum)

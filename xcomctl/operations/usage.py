@@ -9,6 +9,7 @@ from xcomctl.backend.reference import OWN_FOLDER, Address, Placement, place
 from xcomctl.backend.storage import Store
 from xcomctl.catalog import Catalog
 from xcomctl.catalog.limits import ValueLimit, value_limit
+from xcomctl.catalog.schema import Form
 from xcomctl.catalog.selection import is_like
 from xcomctl.catalog.usage import DAY, NAMES, Question, Share, size_class, usage
 from xcomctl.errors import UsageError
@@ -54,11 +55,15 @@ class Group:
 
 @dataclass(slots=True)
 class Usage:
-    """What was found: the groups by their names, and all rows by their classes of sizes and in all."""
+    """What was found: the groups by their names, and all rows by their classes of sizes and in all.
+
+    `is_parsed` tells that stored sizes are near those of the texts, and no bound.
+    """
 
     asked: Question
     by: tuple[str, ...]
     with_objects: bool
+    is_parsed: bool
     groups: dict[tuple[str | None, ...], Group] = field(default_factory=dict)
     sizes: dict[int, Tally] = field(default_factory=dict)
     total: Group = field(default_factory=lambda: Group(()))
@@ -123,6 +128,12 @@ def fields_of(by: Sequence[str], *, with_movable: bool, with_objects: bool) -> t
     return (*by, "count", "size_bytes", "largest_bytes", *counted(dict.fromkeys(told, Tally())))
 
 
+def stores_parsed(catalog: Catalog) -> bool:
+    """Whether JSON is stored in a form of its own, which may be longer than its text as well as shorter."""
+    live = catalog.schema.live[0]
+    return catalog.database.dialect.stores_json_parsed and live.form is Form.JSON
+
+
 def measure(
     catalog: Catalog, question: Question, by: Sequence[str], watch: Watch, storage: tuple[Store, Address] | None = None
 ) -> Usage:
@@ -130,7 +141,12 @@ def measure(
 
     Raises `UsageError` where the names of objects cannot tell what is asked for, `MetadataError` and `StorageError`.
     """
-    found = Usage(replace(question, by=[name for name in by if name in (*NAMES, DAY)]), tuple(by), storage is not None)
+    found = Usage(
+        replace(question, by=[name for name in by if name in (*NAMES, DAY)]),
+        tuple(by),
+        storage is not None,
+        stores_parsed(catalog),
+    )
     if storage is not None:
         require_names(found.by, question.selected)
     for share in usage(catalog, found.asked):

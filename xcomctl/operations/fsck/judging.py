@@ -20,6 +20,7 @@ class Judge:
     """What rows are compared with: the base path, the database's limit, the formats of hand-written backends."""
 
     base: Address | None
+    base_is_airflows: bool
     limit: ValueLimit | None
     rules: Sequence[Rule]
 
@@ -64,6 +65,13 @@ class Judge:
             detail = "a reference, but nobody says what the base path is; without one Airflow hands tasks the URL"
             hint = "say --base-path, or set [common.io] xcom_objectstorage_path"
             return of_row(xcom, Kind.OUTSIDE_BASE, Severity.WARNING, detail, hint)
+        if not self.base_is_airflows and _is_below(base, address) and _lacks_connection(base, address):
+            detail = (
+                f"{_way(address)}, while --base-path says no connection: Airflow follows it if its own base path does"
+            )
+            spelled = shlex.quote(_with_connection(base, address))
+            hint = f"to know, say the base path as Airflow has it: --base-path {spelled}"
+            return of_row(xcom, Kind.OTHER_CONNECTION, Severity.INFO, detail, hint)
         if _is_below(base, address):
             detail = f"{_way(address)} leads below the base path, which says {_way(base)}"
             return of_row(xcom, Kind.OTHER_CONNECTION, Severity.ERROR, detail, hint)
@@ -97,6 +105,15 @@ def _near_limit(row: Row, limit: ValueLimit) -> Finding:
 def _way(address: Address) -> str:
     """How a URL says where to go, without the place."""
     return f"{address.protocol}://" + (f"{address.conn_id}@" if address.conn_id else "")
+
+
+def _lacks_connection(base: Address, address: Address) -> bool:
+    return base.conn_id is None and address.conn_id is not None and address.protocol == base.protocol
+
+
+def _with_connection(base: Address, address: Address) -> str:
+    """The base path with the connection of a URL."""
+    return base.text.replace("://", f"://{address.conn_id}@", 1)
 
 
 def _adopting(rule: Rule) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from xcomctl.backend.reference import Address
+from xcomctl.backend.reference import Address, parse
 from xcomctl.backend.rules import rules
 from xcomctl.backend.storage import Stores
 from xcomctl.catalog import Catalog
@@ -36,6 +36,7 @@ class Check:
 
     catalogs: Sequence[Catalog]
     base: Address | None
+    base_is_airflows: bool
     scope: Scope | None
     stores: Stores
     questions: Questions
@@ -95,25 +96,32 @@ class Check:
         missing = list[Row]()
         for row, findings in self._judged(catalog):
             yield from findings
-            if row.xcom.state is State.EXTERNAL and listed is not None and not listed.holds(row):
+            if listed is not None and self._lies_below(row) and not listed.holds(row):
                 missing.append(row)
             if len(missing) == MISSING_AT_ONCE:
                 yield from self._lost(lost, missing)
                 missing.clear()
         yield from self._lost(lost, missing)
 
+    def _lies_below(self, row: Row) -> bool:
+        """Whether its object is to be found in a listing of the base path, by whatever connection the row says."""
+        if row.xcom.state is not State.FOREIGN:
+            return row.xcom.state is State.EXTERNAL
+        address = parse(row.xcom.reference or "")
+        return address is not None and self.base is not None and self.base.location.holds(address.location)
+
     def _lost(self, lost: Lost, missing: Sequence[Row]) -> Iterator[Finding]:
         return lost.among(missing, self.scope.store) if self.scope is not None and missing else iter(())
 
     def _judged(self, catalog: Catalog) -> Iterator[tuple[Row, Iterator[Finding]]]:
         limit = value_limit(catalog)
-        judge = Judge(self.base, limit, tuple(rules(None).values()))
+        judge = Judge(self.base, self.base_is_airflows, limit, tuple(rules(None).values()))
         near_bytes = limit.near_bytes if limit is not None else None
         for row in catalog.notable(self.questions.selected, near_bytes):
             self.rows += 1
             if self.rows % ROWS_PER_WORD == 0:
                 self.watch("rows looked at", self.rows)
-            if row.xcom.state is State.EXTERNAL:
+            if self._lies_below(row):
                 self._oldest = min(self._oldest or row.xcom.timestamp, row.xcom.timestamp)
             yield row, judge.findings(row)
 
@@ -194,7 +202,7 @@ def _of_bucket(scope: Scope, oldest: datetime | None) -> Iterator[Finding]:
     """What the bucket does by itself: expire objects, keep deleted ones."""
     expiry = scope.store.expiry(scope.base.location.folder)
     if expiry is not None:
-        yield _expiry(expiry, scope.now() - oldest if oldest is not None else timedelta())
+        yield _expiry(expiry, scope.now() - oldest if oldest is not None else None)
     way = scope.store.way_back(KEEP_TRASH)
     kept = {
         WayBack.VERSIONS: "the bucket keeps noncurrent versions",
@@ -205,9 +213,12 @@ def _of_bucket(scope: Scope, oldest: datetime | None) -> Iterator[Finding]:
         yield of_all(Kind.VERSIONS, Severity.INFO, f"{kept}, so a delete frees no bytes at once", hint)
 
 
-def _expiry(expiry: timedelta, oldest: timedelta) -> Finding:
+def _expiry(expiry: timedelta, oldest: timedelta | None) -> Finding:
     detail = f"a lifecycle rule deletes objects after {expiry.days} days"
-    hint = f"lengthen the rule, or let this run daily: xcomctl rm --older-than {max(expiry.days - 1, 1)}d"
+    rm = f"xcomctl rm --state external --older-than {max(expiry.days - 1, 1)}d"
+    hint = f"lengthen the rule, or let this run daily, which removes the rows in time: {rm}"
+    if oldest is None:
+        return of_all(Kind.EXPIRY, Severity.INFO, detail, hint)
     if oldest >= expiry:
         detail += f", and a row of {oldest.days} days ago refers to one: what it deleted dangles"
         return of_all(Kind.EXPIRY, Severity.WARNING, detail, hint)

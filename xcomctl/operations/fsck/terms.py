@@ -108,6 +108,11 @@ class Questions:
         return bool(self.kinds & NEEDS_STORAGE)
 
     @property
+    def needs_storage_alone(self) -> bool:
+        """Whether nothing can be told without a look at all objects."""
+        return self.kinds <= NEEDS_STORAGE
+
+    @property
     def needs_plan(self) -> bool:
         """Whether gc must be asked what it would do."""
         return bool(self.kinds & NEEDS_PLAN)

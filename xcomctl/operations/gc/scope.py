@@ -46,9 +46,13 @@ class Scope:
         return name[len(self.base.location.folder) :]
 
 
-def scope_of(deployment: Deployment, state_store_path: str | None = None) -> Scope:
-    """The scope of a deployment. Raises `MetadataError` when it has no base path."""
+def scope_of(deployment: Deployment, state_store_path: str | None = None, *, follows: bool = True) -> Scope:
+    """The scope of a deployment. Raises `MetadataError` when it has no base path.
+
+    Where gc's own state does not matter, nobody need be allowed to read where it went: then nothing `follows` it.
+    """
     base, store = deployment.required_base(), deployment.base_store()
     states = parse_base(state_store_path) if state_store_path else None
-    control = followed(store, base, deployment.control or "")
+    folder = deployment.control or ""
+    control = followed(store, base, folder) if follows else Control(store, folder)
     return Scope(deployment.catalogs, store, base, control, states)
