@@ -126,13 +126,14 @@ class Catalog:
 
         return self._addressed(selected, reaches if at_least is not None else None, digested=digested)
 
-    def pointing(self, selected: Filter) -> Iterator[Row]:
-        """The rows that a filter means, of every attempt, whose value is a short string, and so may be a reference."""
+    def pointing(self, selected: Filter, *, all_attempts: bool = True) -> Iterator[Row]:
+        """The rows that a filter means whose value is a short string, and so may be a reference."""
 
         def is_short_string(value: ColumnElement[Any], form: Form) -> ColumnElement[Any]:
             return self._dialect.small_string(value, form, pickled=True).is_not(None)
 
-        return (row for row in self._addressed(selected, is_short_string) if row.string is not None)
+        rows = self._addressed(selected, is_short_string, all_attempts=all_attempts)
+        return (row for row in rows if row.string is not None)
 
     def notable(self, selected: Filter, at_least: int | None) -> Iterator[Row]:
         """The rows that a filter means, of the attempts that Airflow shows, in which something may be wrong.

@@ -31,7 +31,8 @@ UNKNOWN_NAMED = 3
 class Check:
     """What one look at a deployment found; `counts` are complete when the findings are consumed.
 
-    `scope` is None where there is no base path, or no question about storage: then only the rows are looked at.
+    `base_is_airflows` tells whether Airflow itself is configured with this base path, and not somebody who may leave
+    out its connection. `scope` is None where there is none, or no question about storage: then only rows are looked at.
     """
 
     catalogs: Sequence[Catalog]
@@ -127,7 +128,8 @@ class Check:
 
     def _of_values(self, catalog: Catalog, lost: Lost) -> Iterator[Finding]:
         """Every object that a row refers to, read; but none of what may be a task's own data."""
-        rows = (row for row in catalog.pointing(self.questions.selected) if refers(row.xcom, self.base))
+        pointing = catalog.pointing(self.questions.selected, all_attempts=False)
+        rows = (row for row in pointing if refers(row.xcom, self.base))
         vanished = list[Row]()
         for done, (row, told) in enumerate(Reader(self.stores).through(rows), start=1):
             self.watch("objects read", done)
