@@ -129,6 +129,11 @@ class TestShells:
             shown = batch(bare, "bash", ["--norc", "--noprofile", "-c", BASH, "bash"], line, airflow_of_two)
             assert [each for each in shown if each] == offered, line
 
+    def test_bash_with_an_alias(self, bare, airflow_of_two):
+        script = BASH.replace("_xcomctl xcomctl", "_xcomctl k")
+        shown = batch(bare, "bash", ["--norc", "--noprofile", "-c", script, "bash"], "k ls --sor", airflow_of_two)
+        assert script != BASH and shown == ["--sort"]
+
     @pytest.mark.parametrize("script", [SOURCED, AUTOLOADED], ids=["sourced", "autoloaded"])
     def test_zsh(self, bare, script, airflow_of_two):
         for line, offered in LINES:

@@ -374,6 +374,33 @@ class TestAnswers:
         assert "there is no base path: only rows are looked at" in done.err and done.code == 0
         assert {each["id"] for each in done.json} == {"outside_base", "double_encoded"}
 
+    def test_without_a_base_path_nobody_is_told_that_nothing_dangles(self, cli: Run, ill: Scene):
+        asked = ("fsck", "-q", "--db", ill.database.url, "--only", "dangling,orphan")
+        cli(*asked).failed(10, "nobody says the object storage path", "--base-path")
+
+    def test_what_dangles_is_no_state_of_a_row(self, cli: Run, ill: Scene):
+        cli("fsck", *place(ill), "--state", "dangling").failed(2, "what dangles", "--only dangling")
+
+    def test_questions_about_rows_ask_no_store(self, cli: Run, ill: Scene):
+        at = (
+            "--db",
+            ill.database.url,
+            "--base-path",
+            "s3://nowhere/x",
+            "--storage-option",
+            "endpoint_url=http://127.0.0.1:1",
+        )
+        done = cli("fsck", *at, "--only", "double_encoded", "--only", "control_key,pickled", "-o", "json")
+        assert (done.code, [each["id"] for each in done.json]) == (0, ["double_encoded"])
+
+    def test_a_name_that_no_terminal_shows_is_meant_all_the_same(self, cli: Run, scene: Scene):
+        names = ("d\u202eRTL", "r\n1", "t\tab", "k\x1b[31m")
+        scene.world.push(*names[:3], key=names[3], value=json.dumps(url_of(scene)))
+        shown = cli("fsck", *place(scene), "-o", "table").text
+        (command,) = re.findall(r"help: .*(xcomctl rm .*)", shown)
+        done = cli(*shlex.split(command)[1:], *place(scene), "--dry-run", "-o", "json")
+        assert done.json["selected"] == 1
+
 
 class TestReadOnly:
     def test_nothing_is_changed(self, cli: Run, ill: Scene):

@@ -127,6 +127,7 @@ def test_the_latest_run(cli: Run, scene: Scene):
     scene.world.push("d", "latest", "t", value='"so named"')
     assert cli(*latest).json == "so named"
     cli(*latest, "--key", "k").failed(4, "no run holds the XCom d latest t k", "this task pushed: return_value")
+    assert cli(*latest, "--key", "k").err.count("return_value") == 1
 
 
 @pytest.mark.parametrize(

@@ -172,6 +172,9 @@ class TestMistakes:
             (("ls", "-o", "JSON"), "'JSON' is not one of 'auto'", "hint: did you mean json?"),
             (("completions", "bsh"), "Invalid value for SHELL: 'bsh' is not one of", "hint: did you mean bash?"),
             (("ls", "--sort", "dagid"), "--sort: there is no 'dagid'", "hint: did you mean dag_id? one of dag_id"),
+            (("version",), "no such command 'version'", "hint: did you mean --version?"),
+            (("ls", "--json"), "no such option --json", "hint: did you mean -o json?"),
+            (("ls", "--db"), "--db", "hint: xcomctl ls --help"),
             (("ls", "--columns", "keys"), "--columns: there is no 'keys'", "hint: did you mean key? one of "),
             (("gc", "-n", "--allow", "replicas"), "there is no 'replicas'", "hint: did you mean replica? one of "),
         ],
@@ -183,6 +186,9 @@ class TestMistakes:
 
     def test_a_variable_is_named_where_the_mistake_is_there(self, cli: Run):
         cli("ls", XCOMCTL_OUTPUT="jsn").failed(2, "XCOMCTL_OUTPUT: ", "did you mean json?")
+        cli("ls", XCOMCTL_COLUMNS="kye").failed(2, "XCOMCTL_COLUMNS: --columns: there is no 'kye'", "did you mean key?")
+        cli("ls", "--since", "7d", XCOMCTL_OLDER_THAN="old").failed(2, "XCOMCTL_OLDER_THAN: --older-than 'old'", "7d")
+        assert "XCOMCTL" not in cli("ls", "--columns", "kye", XCOMCTL_SORT="key").err
 
 
 ELSEWHERE = {

@@ -137,6 +137,14 @@ class TestNothingIsWrong:
         scene.world.push("d", "older", "t", value=json.dumps(scene.leak("d", "older")), legacy=True)
         assert told(scene, DEEP) == []
 
+    @pytest.mark.databases("*-3.4")
+    def test_with_what_an_attempt_lost_that_airflow_shows_no_more(self, scene: Scene):
+        refer(scene, f"{scene.base.text}/d/r/t/{uuid4()}", "k")
+        assert told(scene, DEEP)[0][0] == "dangling"
+        scene.world.retry("d", "r", "t")
+        scene.push("d")
+        assert told(scene, DEEP) == []
+
     @on_one_database
     def test_with_what_is_written_meanwhile(self, scene: Scene):
         """A row whose object is younger than the listing."""
@@ -433,7 +441,13 @@ class TestBuckets:
         self.lifecycle(scene, {"Filter": {"Prefix": "pre/"}, "Expiration": {"Days": days}})
         (found,) = findings(scene)
         assert (found.id.value, found.severity.value) == ("expiry", severity)
-        assert f"after {days} days" in found.detail and f"--older-than {days - 1}d" in found.hint
+        assert f"after {days} days" in found.detail and f"--state external --older-than {days - 1}d" in found.hint
+
+    def test_a_rule_where_no_row_refers_to_anything(self, scene: Scene):
+        scene.leak("d")
+        self.lifecycle(scene, {"Filter": {"Prefix": ""}, "Expiration": {"Days": 9}})
+        (found,) = [each for each in findings(scene) if each.id is Kind.EXPIRY]
+        assert found.detail == "a lifecycle rule deletes objects after 9 days"
 
     def test_rules_that_are_about_something_else(self, scene: Scene):
         scene.push("d")
