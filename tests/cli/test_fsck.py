@@ -20,6 +20,7 @@ from tests.cli.conftest import XCOMCTL, Result, Run, place, storage_options, tre
 from tests.lab import s3
 from tests.lab.database import Databases
 from tests.lab.gcs import Bucket, GCSServer
+from tests.lab.shells import words_of
 from tests.lab.world import Push, World
 from tests.operations.scene import BASE_FOLDER, Scene
 from xcomctl.operations.fsck import FIELDS, Kind
@@ -68,7 +69,7 @@ def of(kind: str, listed: list[dict[str, str]]) -> list[dict[str, str]]:
 
 def obey(cli: Run, scene: Scene, hint: str, *more: str) -> Result:
     """Run the command at the end of a hint, as a shell takes it apart."""
-    words = shlex.split(hint[hint.rindex("xcomctl ") :])
+    words = words_of(hint[hint.rindex("xcomctl ") :])
     done = cli(*words[1:], *place(scene), *more)
     assert done.code == 0, (hint, done.err)
     return done
@@ -398,7 +399,7 @@ class TestAnswers:
         scene.world.push(*names[:3], key=names[3], value=json.dumps(url_of(scene)))
         shown = cli("fsck", *place(scene), "-o", "table").text
         (command,) = re.findall(r"help: .*(xcomctl rm .*)", shown)
-        done = cli(*shlex.split(command)[1:], *place(scene), "--dry-run", "-o", "json")
+        done = cli(*words_of(command)[1:], *place(scene), "--dry-run", "-o", "json")
         assert done.json["selected"] == 1
 
 

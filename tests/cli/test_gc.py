@@ -361,7 +361,7 @@ def test_a_store_that_cannot_be_read_changes_nothing(cli: Run, leaky: Scene):
 
 
 def test_no_base_path_at_all(cli: Run, leaky: Scene):
-    cli(*AT_ONCE, "--yes", "--db", leaky.database.url).failed(10, "without an object storage path", "--base-path")
+    cli(*AT_ONCE, "--yes", "--db", leaky.database.url).failed(10, "nobody says the object storage path", "--base-path")
 
 
 @pytest.fixture

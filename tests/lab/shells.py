@@ -102,3 +102,10 @@ def session(name: str, bare: Mapping[str, str], **variables: str) -> Iterator[Se
         started.kill()
         started.wait()
         os.close(ours)
+
+
+def words_of(command: str) -> list[str]:
+    """A command line as a real bash takes it apart; nothing of it is run."""
+    script = f"printf '%s\\0' {command}"
+    done = subprocess.run(["bash", "--norc", "-c", script], env={"LC_ALL": "C.UTF-8"}, capture_output=True, check=True)
+    return done.stdout.decode().split("\0")[:-1]

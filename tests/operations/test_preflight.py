@@ -16,6 +16,7 @@ from sqlalchemy.engine import make_url
 from tests import schemas
 from tests.lab import postgres
 from tests.lab.database import Database
+from tests.lab.shells import words_of
 from tests.lab.world import Push, World
 from xcomctl.backend.reference import parse_base
 from xcomctl.catalog import database as catalog_database
@@ -134,7 +135,7 @@ def test_the_advice_is_what_migrate_would_do(world: World):
 @pytest.mark.parametrize("name", ["it's", 'a "b" $(c)', "-n", "*[x]?", "ü 😀", "\\", "a\nb"])
 def test_names_in_the_advice_come_through_a_shell_as_they_are(world: World, name: str):
     world.push(name, "r", "t", map_index=3, key=name, value=b"garbage")
-    words = shlex.split(findings(world.database)[name].hint)
+    words = words_of(findings(world.database)[name].hint)
     assert words[:3] == ["xcomctl", "rm", "--archive"] and words[-2:] == ["--map-index", "3"]
     said = dict(pairwise(words)) | dict(word.split("=", 1) for word in words if "=" in word)
     literal = re.sub(r"([*?[])", r"[\1]", name)

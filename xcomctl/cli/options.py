@@ -292,6 +292,9 @@ class Rows:
         )
 
 
+CONTEXT = "typed"
+
+
 def takes(*groups: type[Any]) -> Callable[[Command], Command]:
     """Let a command's parameters of these types stand for their options.
 
@@ -303,9 +306,12 @@ def takes(*groups: type[Any]) -> Callable[[Command], Command]:
         signature = inspect.signature(command)
         hints = get_type_hints(command, include_extras=True)
         grouped = {name: hints[name] for name in signature.parameters if hints[name] in groups}
+        # Typer hands its context to one parameter alone.
+        asks_itself = next((name for name in signature.parameters if hints[name] is typer.Context), None)
 
         @functools.wraps(command)
-        def call(*, typed: typer.Context, **options: Any) -> Any:
+        def call(**options: Any) -> Any:
+            typed = options[asks_itself] if asks_itself else options.pop(CONTEXT)
             for name, group in grouped.items():
                 options[name] = group(**{f.name: options.pop(f.name) for f in dataclasses.fields(group)})
             try:
@@ -315,8 +321,9 @@ def takes(*groups: type[Any]) -> Callable[[Command], Command]:
 
         own = [p.replace(annotation=hints[n]) for n, p in signature.parameters.items() if n not in grouped]
         shared = [parameter for group in grouped.values() for parameter in _parameters(group)]
-        context = inspect.Parameter("typed", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
-        parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in (context, *own, *shared)]
+        context = inspect.Parameter(CONTEXT, inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
+        every = (*own, *shared) if asks_itself else (context, *own, *shared)
+        parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in every]
         call.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
         call.__annotations__ = {p.name: p.annotation for p in parameters}
         return call  # type: ignore[return-value]

@@ -5,6 +5,7 @@ An account is kept while an operation runs, so that one that breaks off can stil
 
 from __future__ import annotations
 
+import re
 import shlex
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,6 +21,7 @@ from xcomctl.model import XCom
 from xcomctl.operations.gc import Tally, counted
 
 NOTHING = Tally()
+_GLOB = re.compile(r"([*?[])")
 BATCH_BYTES = 32 * 1024 * 1024
 
 
@@ -65,19 +67,30 @@ def meaning(xcom: XCom) -> str:
 
 def literal(name: str) -> str:
     """The glob that means one name."""
-    return "".join(map(_as_glob, name))
+    return _GLOB.sub(r"[\1]", name)
 
 
 def word(flag: str, value: str) -> str:
     """An option with its value, for a shell."""
-    return flag + ("=" if value[:1] in ("", "-") else " ") + shlex.quote(value)
+    return flag + ("=" if value[:1] in ("", "-") else " ") + _quoted(value)
 
 
-def _as_glob(letter: str) -> str:
-    """What means this letter and no other; one that no terminal shows, and nobody could copy, is any."""
-    if letter in "*?[":
-        return f"[{letter}]"
-    return letter if letter.isprintable() else "?"
+def _quoted(text: str) -> str:
+    """A word for a shell. What no terminal shows, and nobody could copy, is spelled as bash and zsh read it.
+
+    >>> print(_quoted("it's"), _quoted("a\\nb"))
+    'it'"'"'s' $'a\\x0ab'
+    """
+    return shlex.quote(text) if text.isprintable() else f"$'{''.join(map(_spelled, text))}'"
+
+
+def _spelled(letter: str) -> str:
+    if letter in "\\'":
+        return f"\\{letter}"
+    if letter.isprintable():
+        return letter
+    number = ord(letter)
+    return f"\\x{number:02x}" if number < 0x80 else f"\\U{number:08x}"
 
 
 SkipT = TypeVar("SkipT", bound=Enum)
