@@ -13,7 +13,7 @@ SHORTEST_SECRET = 4
 SHORTEST_ANYWHERE = 8
 """What is shorter than that is hidden where it stands by itself: `test` in `/test/`, and not in `latest`."""
 
-_USERINFO = re.compile(r"(?<=://)[^/@\s]*:[^/\s]*(?=@)")
+_USERINFO = re.compile(r"(?<=://)[^/@\s]*:(?!\*\*\*@)[^/\s]*(?=@)")
 _PASSWORD = re.compile(r"^[^:@/]*:?/*[^:/@]*:(?!/)(.+)@")
 _SIGNED = re.compile(r"(?:key|signature|sig|secret|password|token)=([^;&\s]+)", re.IGNORECASE)
 _SENSITIVE = re.compile(

@@ -247,6 +247,17 @@ class Filter:
     smaller_than: int | None = None
     states: tuple[State, ...] = ()
 
+    @property
+    def of_rows_alone(self) -> tuple[str, ...]:
+        """The bounds in it that an object cannot be held against: what it is called tells nothing of these."""
+        is_said = {
+            "keys": bool(self.keys),
+            "exclude_keys": bool(self.exclude_keys),
+            "map_index": self.map_index is not None,
+            "states": bool(self.states),
+        }
+        return tuple(name for name, said in is_said.items() if said)
+
     def facts(self) -> dict[str, str]:
         """These bounds as the audit records them."""
         return {name: str(getattr(self, name)) for name in self.__slots__}

@@ -129,10 +129,15 @@ def cli(monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[byte
 @pytest.fixture
 def process(bare: dict[str, str]) -> Run:
     """Run a command line as a process, without anything on its stdin."""
+    return runner(bare, *XCOMCTL)
+
+
+def runner(bare: dict[str, str], *xcomctl: str) -> Run:
+    """Runs command lines of an xcomctl that is started so."""
 
     def run(*words: str | bytes, **environment: str) -> Result:
         done = subprocess.run(
-            [*XCOMCTL, *words],
+            [*xcomctl, *words],
             env={**bare, **environment},
             stdin=subprocess.DEVNULL,
             capture_output=True,

@@ -344,3 +344,22 @@ class TestConnection:
         failed = process(*asked, AIRFLOW_CONN_STORE=azure)
         failed.failed(10, "Airflow cannot open abfs:// URLs", "apache-airflow-providers-microsoft-azure")
         assert SECRET not in failed.err
+
+
+@pytest.mark.stores("file")
+@pytest.mark.databases("sqlite-3.3")
+def test_a_secret_in_a_row_is_never_said(cli: Run, scene: Scene):
+    """Airflow writes none into a reference; who wrote this one did not mean it for a log."""
+    scene.world.push("d", "r", "t", value=json.dumps(f"s3://AKIA:hunter2@nowhere/d/r/t/{uuid4()}"))
+    for words in (
+        ("ls", "-o", "json"),
+        ("ls", "--check", "-v"),
+        ("get", "d", "r", "t"),
+        ("get", "d", "r", "t", "--explain", "-o", "json"),
+        ("fsck", "--deep", "-o", "table"),
+        ("du", "-v"),
+        ("get", "d", "r", "t", "--log-format", "json", "--debug"),
+    ):
+        done = cli(*words, *place(scene))
+        assert "***" in done.text + done.err or words[0] == "du", words
+        assert "hunter2" not in (done.text + done.err).lower(), words

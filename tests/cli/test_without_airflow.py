@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import PATIENCE_SECONDS, Result, Run, place
+from tests.cli.conftest import Run, place, runner
 from tests.cli.showcase import FORMATS
 from tests.lab import s3
 from tests.lab.database import Databases
@@ -28,19 +28,7 @@ pytestmark = [
 @pytest.fixture
 def laptop(bare: dict[str, str]) -> Run:
     """Run a command line where Airflow cannot be imported."""
-
-    def run(*words: str, **environment: str) -> Result:
-        done = subprocess.run(
-            [PYTHON, "-m", "xcomctl", *words],
-            env={**bare, **environment},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=PATIENCE_SECONDS,
-            check=False,
-        )
-        return Result(done.returncode, done.stdout, done.stderr.decode())
-
-    return run
+    return runner(bare, str(PYTHON), "-m", "xcomctl")
 
 
 def works(run: Run, scene: Scene, *at: str, **environment: str) -> None:

@@ -28,7 +28,8 @@ from xcomctl.backend.storage.other import OtherStore
 from xcomctl.catalog import Catalog, open_catalog
 from xcomctl.errors import ForbiddenError, StorageError
 from xcomctl.ledger import Control, control_folder
-from xcomctl.model import Filter, Severity
+from xcomctl.model import Filter, Severity, unwatched
+from xcomctl.operations.deployment import Deployment
 from xcomctl.operations.fsck import ABOUT, Check, Finding, Kind, Questions
 from xcomctl.operations.fsck.objects import AT_EASE_BYTES
 from xcomctl.operations.fsck.terms import ALL
@@ -61,7 +62,8 @@ def checked(
 ) -> Check:
     scope = scene.scope(catalogs, store)
     stores = stores or Stores(scene.base, dict(scene.raw.options))
-    return Check(scope.catalogs, scope.base, True, scope, stores, questions, lambda step, done: None)
+    deployment = Deployment(scope.catalogs, scope.base, stores, None)
+    return Check(deployment, scope, questions, unwatched)
 
 
 def findings(scene: Scene, questions: Questions = USUAL, **more: Any) -> list[Finding]:
@@ -304,9 +306,8 @@ class TestRows:
 class TestWithoutABasePath:
     def rows(self, scene: Scene, questions: Questions = USUAL) -> list[tuple[str, str, str]]:
         catalog = open_catalog(scene.database.url, None, None)
-        check = Check(
-            [catalog], None, True, None, Stores(None, dict(scene.raw.options)), questions, lambda step, done: None
-        )
+        deployment = Deployment((catalog,), None, Stores(None, dict(scene.raw.options)), None)
+        check = Check(deployment, None, questions, unwatched)
         found = sorted((each.id.value, each.severity.value, each.key or "") for each in check.findings())
         catalog.database.engine.dispose()
         return found
@@ -674,7 +675,7 @@ def test_a_store_that_is_only_read(database: Database, world: World):
             return store
 
     questions = Questions(older_than=timedelta(seconds=-5), deep=True)
-    found = Check([catalog], base, True, scope, Memory(base, {}), questions, lambda step, done: None).findings()
+    found = Check(Deployment((catalog,), base, Memory(base, {}), None), scope, questions, unwatched).findings()
     assert [(each.id.value, each.key) for each in found] == [("dangling", "lost"), ("corrupt", "bad"), ("orphan", None)]
     catalog.database.engine.dispose()
 

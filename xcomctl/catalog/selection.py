@@ -1,4 +1,5 @@
-"""Which rows a filter means: a condition for the database that lets through too much, and the last word in Python.
+"""Which rows a filter means, and which objects: a condition for the database lets through too much, Python has the
+last word.
 
 LIKE has no character classes, and MySQL's collations take `a` for `A`, so the database only narrows.
 """
@@ -10,9 +11,10 @@ from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
+from xcomctl.backend.reference import Placement
 from xcomctl.catalog.dialect import Dialect
 from xcomctl.catalog.source import Source
-from xcomctl.model import Filter, XCom
+from xcomctl.model import Filter, StoredObject, XCom
 
 if TYPE_CHECKING:
     from sqlalchemy.sql import ColumnElement
@@ -56,6 +58,28 @@ def matches(selected: Filter, xcom: XCom) -> bool:
         and (selected.larger_than is None or xcom.size_bytes >= selected.larger_than)
         and (selected.smaller_than is None or xcom.size_bytes <= selected.smaller_than)
         and (not selected.states or xcom.state in selected.states)
+    )
+
+
+def matches_object(selected: Filter, found: StoredObject, placement: Placement | None) -> bool:
+    """Whether an object is meant, as far as its name, time and size tell; one of another layout has no names."""
+    names = (selected.dag_ids, selected.exclude_dag_ids, selected.run_ids, selected.task_ids)
+    named = not any(names) if placement is None else _matches_placement(selected, placement)
+    return (
+        named
+        and (selected.since is None or found.modified_at >= selected.since)
+        and (selected.until is None or found.modified_at <= selected.until)
+        and (selected.larger_than is None or found.size_bytes >= selected.larger_than)
+        and (selected.smaller_than is None or found.size_bytes <= selected.smaller_than)
+    )
+
+
+def _matches_placement(selected: Filter, placement: Placement) -> bool:
+    return (
+        is_like(placement.dag_id, selected.dag_ids, empty=True)
+        and not is_like(placement.dag_id, selected.exclude_dag_ids, empty=False)
+        and is_like(placement.run_id, selected.run_ids, empty=True)
+        and is_like(placement.task_id, selected.task_ids, empty=True)
     )
 
 

@@ -88,15 +88,7 @@ def fsck(looking: Looking, place: Place, control: Control, rows: Rows, table: Ta
     if deployment.base is None:
         said.note("there is no base path: only rows are looked at", hint="--base-path, to look at objects as well")
     with said.progress() as watch:
-        check = Check(
-            deployment.catalogs,
-            deployment.base,
-            deployment.base_is_airflows,
-            scope,
-            deployment.stores,
-            questions,
-            watch,
-        )
+        check = Check(deployment, scope, questions, watch)
         if render.chosen(display.output) is Output.TABLE and table.columns is None:
             render.write(_groups(check, looking.examples, display))
         else:

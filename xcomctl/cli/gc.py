@@ -16,7 +16,20 @@ from typing import TYPE_CHECKING, Annotated, Optional
 from xcomctl.cli import render, report, signals, suggest
 from xcomctl.cli.accounts import ask, show_dags, tell_failures, tell_outcome, tell_plan, told
 from xcomctl.cli.opening import opened
-from xcomctl.cli.options import Control, Display, Output, Place, Table, TimeBudget, choose, duration, flag, takes
+from xcomctl.cli.options import (
+    Allow,
+    Control,
+    Display,
+    Output,
+    Place,
+    Table,
+    TimeBudget,
+    Yes,
+    choose,
+    duration,
+    flag,
+    takes,
+)
 from xcomctl.cli.report import Report
 from xcomctl.errors import ExitCode, UsageError, XcomctlError
 
@@ -102,24 +115,14 @@ class Safety:
             help="How long any run can be undone: 14d.",
         ),
     ] = None
-    allow: Annotated[
-        Optional[list[str]],
-        flag(
-            "--allow",
-            env="",
-            metavar="GATE",
-            autocompletion=suggest.one_of(suggest.gates),
-            panel=_SAFETY,
-            help="Lift one gate; repeatable.",
-        ),
-    ] = None
+    allow: Allow = None
     unsafe_windows: Annotated[
         bool, flag("--unsafe-windows", env="", panel=_SAFETY, help="Lift the floors of ages. For tests only.")
     ] = False
     dry_run: Annotated[bool, flag("-n", "--dry-run", panel=_SAFETY, help="Show what would go, and change nothing.")] = (
         False
     )
-    yes: Annotated[bool, flag("-y", "--yes", env="", panel=_SAFETY, help="Do not ask.")] = False
+    yes: Yes = False
 
 
 @dataclass(frozen=True)

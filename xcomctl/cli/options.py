@@ -127,26 +127,30 @@ TimeBudget = Annotated[
 ]
 
 
+Allow = Annotated[
+    Optional[list[str]],
+    flag(
+        "--allow",
+        env="",
+        metavar="GATE",
+        autocompletion=suggest.one_of(suggest.gates),
+        panel=_SAFETY,
+        help="Lift one gate; repeatable.",
+    ),
+]
+Yes = Annotated[bool, flag("-y", "--yes", env="", panel=_SAFETY, help="Do not ask.")]
+
+
 @dataclass(frozen=True)
 class Acting:
     """How a command that changes rows runs, and who agrees to it."""
 
     time_budget: TimeBudget = None
-    allow: Annotated[
-        Optional[list[str]],
-        flag(
-            "--allow",
-            env="",
-            metavar="GATE",
-            autocompletion=suggest.one_of(suggest.gates),
-            panel=_SAFETY,
-            help="Lift one gate; repeatable.",
-        ),
-    ] = None
+    allow: Allow = None
     dry_run: Annotated[
         bool, flag("-n", "--dry-run", panel=_SAFETY, help="Count what would be done, and change nothing.")
     ] = False
-    yes: Annotated[bool, flag("-y", "--yes", env="", panel=_SAFETY, help="Do not ask.")] = False
+    yes: Yes = False
 
     def require_consent(self, asks: str) -> None:
         """Decided before anything is read: somebody has agreed, or can be asked. Raises `UsageError`."""

@@ -15,7 +15,7 @@ from typing import TextIO
 
 from xcomctl.cli.options import Color, Display, LogFormat
 from xcomctl.errors import XcomctlError
-from xcomctl.masking import Mask
+from xcomctl.masking import Mask, without_userinfo
 from xcomctl.model import XCom
 
 TICK_SECONDS = 0.2
@@ -43,7 +43,7 @@ class Report:
 
     def error(self, error: Exception) -> None:
         """One line of what and why, one of what to do; with `--debug` the traceback as well."""
-        trace = _masked("".join(traceback.format_exception(error))) if self.display.debug else ""
+        trace = _public("".join(traceback.format_exception(error))) if self.display.debug else ""
         if trace and self.display.log_format is LogFormat.TEXT:
             _write(trace)
         known = isinstance(error, XcomctlError)
@@ -82,8 +82,8 @@ class Report:
             clear_line()
 
     def _say(self, level: str, text: str, facts: dict[str, object]) -> None:
-        facts = {name: _masked(fact) if isinstance(fact, str) else fact for name, fact in facts.items()}
-        text = _masked(text)
+        facts = {name: _public(fact) if isinstance(fact, str) else fact for name, fact in facts.items()}
+        text = _public(text)
         if self.display.log_format is LogFormat.JSON:
             stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
             _write(json.dumps({"time": stamp, "level": level, "event": text, **facts}, default=str) + "\n")
@@ -102,6 +102,11 @@ class Report:
 
 _started = [Report()]
 _masked = Mask()
+
+
+def _public(text: str) -> str:
+    """The text without what was hidden, and without the key and secret that a URL in a row may have."""
+    return without_userinfo(_masked(text))
 
 
 def _write(text: str) -> None:

@@ -158,14 +158,9 @@ def _named(ctx: typer.Context, ask: Callable[[Names], list[str]]) -> list[str]:
 
 def _written(option: str) -> str:
     """What airflow.cfg says of the database in plain words; empty where it does not, or leaves it to a command."""
-    from configparser import RawConfigParser
+    from xcomctl.compat.airflow_cfg import airflow_sections
 
-    from xcomctl.compat import airflow_file
-
-    parser = RawConfigParser(strict=False, allow_no_value=True)
-    with suppress(Exception):
-        parser.read_string(airflow_file().read_text("utf-8"))
-    return (parser.get("database", option, fallback="") or "").replace("%%", "%")
+    return (airflow_sections().get("database", option, fallback="") or "").replace("%%", "%")
 
 
 def _import_sqlalchemy() -> Any:

@@ -15,7 +15,9 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any, cast
 
+from xcomctl.compat.airflow_cfg import airflow_file
 from xcomctl.errors import MetadataError, StorageError
+from xcomctl.masking import Mask
 from xcomctl.model import StorageOptions
 
 PROVIDERS = {
@@ -48,13 +50,6 @@ def airflow_configured() -> bool:
         return airflow_file().is_file()
     except PermissionError:
         return False
-
-
-def airflow_file() -> Path:
-    """The airflow.cfg of this process, whether or not it is there."""
-    home = Path(os.path.expandvars(os.environ.get("AIRFLOW_HOME", "~/airflow"))).expanduser()
-    config = os.environ.get("AIRFLOW_CONFIG")
-    return Path(os.path.expandvars(config)).expanduser() if config else home / "airflow.cfg"
 
 
 def airflow_option(section: str, key: str) -> str | None:
@@ -105,7 +100,14 @@ def filesystem(protocol: str, scheme: str, conn_id: str | None, options: Storage
     Raises `MetadataError` for a connection that does not resolve, `StorageError` for a package that is missing.
     """
     if conn_id is not None:
-        return _connected_filesystem(protocol, scheme, conn_id)
+        try:
+            return _connected_filesystem(protocol, scheme, conn_id)
+        except MetadataError as error:
+            if ":" not in conn_id:
+                raise
+            mask = Mask()
+            mask.hide(conn_id.partition(":")[2])  # a key and its secret, where somebody took the place for theirs
+            raise MetadataError(mask(error.message), hint=mask(error.hint or "")) from None
     import fsspec
 
     package, _ = PROVIDERS.get(scheme, ("fsspec", ""))

@@ -11,6 +11,7 @@ from xcomctl.backend.storage import Stores
 from xcomctl.catalog import Catalog, StoredValue
 from xcomctl.catalog.catalog import LATEST
 from xcomctl.errors import DanglingError, XcomctlError
+from xcomctl.masking import without_userinfo
 from xcomctl.model import State, Watch, XCom, XComKey, unwatched
 
 READ_AT_ONCE = 1 << 20
@@ -100,14 +101,14 @@ def explain(stored: StoredValue, stores: Stores, base: Address | None) -> list[t
     try:
         fetched = fetch(stored, stores)
         if fetched.address is not None:
-            steps.append(("reference", fetched.address.text))
+            steps.append(("reference", without_userinfo(fetched.address.text)))
             steps.append(("object", f"{len(fetched.raw)} bytes at {fetched.address.location.url}"))
         decoded = decode(fetched)
         steps.append(("compression", decoded.codec or "none"))
         steps.extend(("note", note) for note in decoded.notes)
         steps.append(("value", type(decoded.value).__name__))
     except XcomctlError as error:
-        steps.append(("fails", error.message))
+        steps.append(("fails", without_userinfo(error.message)))
     steps.append(("Airflow", _what_airflow_does(xcom, steps)))
     return steps
 

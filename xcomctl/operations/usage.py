@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from xcomctl.backend.reference import OWN_FOLDER, Address, Placement, place
@@ -10,7 +10,7 @@ from xcomctl.backend.storage import Store
 from xcomctl.catalog import Catalog
 from xcomctl.catalog.limits import ValueLimit, value_limit
 from xcomctl.catalog.schema import Form
-from xcomctl.catalog.selection import is_like
+from xcomctl.catalog.selection import matches_object
 from xcomctl.catalog.usage import DAY, NAMES, Question, Share, size_class, usage
 from xcomctl.errors import UsageError
 from xcomctl.model import Filter, State, StoredObject
@@ -22,6 +22,9 @@ BY = (*NAMES, DAY, STATE, SIZE)
 
 BY_NAME = ("dag_id", "run_id", "task_id", DAY, SIZE)
 """What of that an object's name, time and size tell as well."""
+
+FLAGS = {"keys": "--key", "exclude_keys": "--exclude-key", "map_index": "--map-index", "states": "--state"}
+"""What people call the bounds that an object cannot be held against."""
 
 SIZE_CLASSES = ("<1KiB", "1KiB", "10KiB", "100KiB", "1MiB", "10MiB", "100MiB", ">=1GiB")
 """Classes of sizes by their lower bounds, the first but by its upper; in the order of `size_class`."""
@@ -187,7 +190,7 @@ def _weight(group: Group) -> tuple[int, int, int]:
 def require_names(by: Sequence[str], selected: Filter) -> None:
     """Raises `UsageError` where the names of objects do not tell what is asked for."""
     unknown = [name for name in by if name not in BY_NAME]
-    unknown += [flag for flag, is_said in _told_by_rows(selected).items() if is_said]
+    unknown += [FLAGS[name] for name in selected.of_rows_alone]
     if unknown:
         raise UsageError(
             f"--storage does not go with {', '.join(unknown)}: the name of an object does not tell it",
@@ -195,37 +198,10 @@ def require_names(by: Sequence[str], selected: Filter) -> None:
         )
 
 
-def _told_by_rows(selected: Filter) -> Mapping[str, bool]:
-    return {
-        "--key": bool(selected.keys),
-        "--exclude-key": bool(selected.exclude_keys),
-        "--map-index": selected.map_index is not None,
-        "--state": bool(selected.states),
-    }
-
-
 def _objects(store: Store, base: Address, selected: Filter) -> Iterator[tuple[StoredObject, Placement | None]]:
     """The objects below a base path that a filter means, without xcomctl's own; each with what its name tells."""
     folder = base.location.folder
     for found in store.objects(folder):
         placement = place(found.name[len(folder) :])
-        if not found.name.startswith(f"{folder}{OWN_FOLDER}/") and _is_meant(found, placement, selected):
+        if not found.name.startswith(f"{folder}{OWN_FOLDER}/") and matches_object(selected, found, placement):
             yield found, placement
-
-
-def _is_meant(found: StoredObject, placement: Placement | None, selected: Filter) -> bool:
-    if placement is None and any((selected.dag_ids, selected.exclude_dag_ids, selected.run_ids, selected.task_ids)):
-        return False
-    named = placement is None or (
-        is_like(placement.dag_id, selected.dag_ids, empty=True)
-        and not is_like(placement.dag_id, selected.exclude_dag_ids, empty=False)
-        and is_like(placement.run_id, selected.run_ids, empty=True)
-        and is_like(placement.task_id, selected.task_ids, empty=True)
-    )
-    return (
-        named
-        and (selected.since is None or found.modified_at >= selected.since)
-        and (selected.until is None or found.modified_at <= selected.until)
-        and (selected.larger_than is None or found.size_bytes >= selected.larger_than)
-        and (selected.smaller_than is None or found.size_bytes <= selected.smaller_than)
-    )

@@ -6,17 +6,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from xcomctl.backend.reference import Address, parse
+from xcomctl.backend.reference import parse
 from xcomctl.backend.rules import rules
-from xcomctl.backend.storage import Stores
 from xcomctl.catalog import Catalog
 from xcomctl.catalog.catalog import Row
 from xcomctl.catalog.limits import value_limit
-from xcomctl.catalog.selection import is_like
-from xcomctl.model import Severity, State, WayBack
+from xcomctl.catalog.selection import matches_object
+from xcomctl.model import Severity, State, Watch, WayBack
+from xcomctl.operations.deployment import Deployment
 from xcomctl.operations.fsck.judging import Judge, refers
 from xcomctl.operations.fsck.objects import Listed, Lost, Reader
-from xcomctl.operations.fsck.terms import Finding, Kind, Questions, Watch, of_all
+from xcomctl.operations.fsck.terms import Finding, Kind, Questions, of_all
 from xcomctl.operations.gc import KEEP_TRASH, Candidate, Fate, Plan, Rules, Scope, Tally
 from xcomctl.operations.gc.evidence import Evidence, Listing, list_objects
 from xcomctl.operations.gc.plan import look
@@ -31,15 +31,11 @@ UNKNOWN_NAMED = 3
 class Check:
     """What one look at a deployment found; `counts` are complete when the findings are consumed.
 
-    `base_is_airflows` tells whether Airflow itself is configured with this base path, and not somebody who may leave
-    out its connection. `scope` is None where there is none, or no question about storage: then only rows are looked at.
+    `scope` is None where there is no base path, or no question about storage: then only rows are looked at.
     """
 
-    catalogs: Sequence[Catalog]
-    base: Address | None
-    base_is_airflows: bool
+    deployment: Deployment
     scope: Scope | None
-    stores: Stores
     questions: Questions
     watch: Watch
     counts: dict[tuple[Kind, Severity], Tally] = field(default_factory=dict)
@@ -63,14 +59,14 @@ class Check:
         questions, scope = self.questions, self.scope
         plan, evidence, listing = self._look()
         listed = Listed(scope.base, listing) if scope is not None and listing is not None else None
-        for catalog in self.catalogs:
+        for catalog in self.deployment.catalogs:
             lost = Lost(catalog, scope)
             if questions.needs_rows:
                 yield from self._of_rows(catalog, lost, listed)
             if questions.deep:
                 yield from self._of_values(catalog, lost)
         if Kind.ARCHIVE in questions.kinds:
-            for catalog in self.catalogs:
+            for catalog in self.deployment.catalogs:
                 yield from _of_archives(catalog)
         if scope is not None and questions.needs_storage:
             yield from _of_bucket(scope, self._oldest)
@@ -108,15 +104,15 @@ class Check:
         """Whether its object is to be found in a listing of the base path, by whatever connection the row says."""
         if row.xcom.state is not State.FOREIGN:
             return row.xcom.state is State.EXTERNAL
-        address = parse(row.xcom.reference or "")
-        return address is not None and self.base is not None and self.base.location.holds(address.location)
+        address, base = parse(row.xcom.reference or ""), self.deployment.base
+        return address is not None and base is not None and base.location.holds(address.location)
 
     def _lost(self, lost: Lost, missing: Sequence[Row]) -> Iterator[Finding]:
         return lost.among(missing, self.scope.store) if self.scope is not None and missing else iter(())
 
     def _judged(self, catalog: Catalog) -> Iterator[tuple[Row, Iterator[Finding]]]:
         limit = value_limit(catalog)
-        judge = Judge(self.base, self.base_is_airflows, limit, tuple(rules(None).values()))
+        judge = Judge(self.deployment.base, self.deployment.base_is_airflows, limit, tuple(rules(None).values()))
         near_bytes = limit.near_bytes if limit is not None else None
         for row in catalog.notable(self.questions.selected, near_bytes):
             self.rows += 1
@@ -129,9 +125,9 @@ class Check:
     def _of_values(self, catalog: Catalog, lost: Lost) -> Iterator[Finding]:
         """Every object that a row refers to, read; but none of what may be a task's own data."""
         pointing = catalog.pointing(self.questions.selected, all_attempts=False)
-        rows = (row for row in pointing if refers(row.xcom, self.base))
+        rows = (row for row in pointing if refers(row.xcom, self.deployment.base))
         vanished = list[Row]()
-        for done, (row, told) in enumerate(Reader(self.stores).through(rows), start=1):
+        for done, (row, told) in enumerate(Reader(self.deployment.stores).through(rows), start=1):
             self.watch("objects read", done)
             if isinstance(told, Finding):
                 yield told
@@ -144,29 +140,13 @@ class Check:
 
     def _of_objects(self, scope: Scope, plan: Plan, evidence: Evidence) -> Iterator[Finding]:
         yield from (_gate(refusal.gate.value, refusal.message) for refusal in plan.refusals)
-        if self._is_about_objects():
-            orphans = [each for each in plan.candidates if self._is_meant(each)]
-            yield from (_orphan(each, scope) for each in sorted(orphans, key=lambda each: each.object.name))
-        held = plan.fates[Fate.HELD]
-        if held.count and self._is_about_objects():
-            yield _held(held, evidence)
-
-    def _is_about_objects(self) -> bool:
-        """Whether the filters are such that the name of an object can pass them."""
         selected = self.questions.selected
-        of_rows = selected.keys or selected.exclude_keys or selected.states or selected.map_index is not None
-        return not of_rows
-
-    def _is_meant(self, orphan: Candidate) -> bool:
-        selected, found, placement = self.questions.selected, orphan.object, orphan.placement
-        return (
-            is_like(placement.run_id, selected.run_ids, empty=True)
-            and is_like(placement.task_id, selected.task_ids, empty=True)
-            and (selected.since is None or found.modified_at >= selected.since)
-            and (selected.until is None or found.modified_at <= selected.until)
-            and (selected.larger_than is None or found.size_bytes >= selected.larger_than)
-            and (selected.smaller_than is None or found.size_bytes <= selected.smaller_than)
-        )
+        if selected.of_rows_alone:
+            return
+        orphans = [each for each in plan.candidates if matches_object(selected, each.object, each.placement)]
+        yield from (_orphan(each, scope) for each in sorted(orphans, key=lambda each: each.object.name))
+        if plan.fates[Fate.HELD].count:
+            yield _held(plan.fates[Fate.HELD], evidence)
 
 
 def _orphan(orphan: Candidate, scope: Scope) -> Finding:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from datetime import timedelta
 from enum import Enum
@@ -121,9 +120,6 @@ class Questions:
     def needs_rows(self) -> bool:
         """Whether all rows must be looked at."""
         return bool(self.kinds & NEEDS_ROWS)
-
-
-Watch = Callable[[str, int], None]
 
 
 def of_row(xcom: XCom, kind: Kind, severity: Severity, detail: str, hint: str) -> Finding:

@@ -6,13 +6,11 @@ import difflib
 import os
 import re
 from collections.abc import Iterable, Iterator
-from configparser import Error as BrokenFile
 from configparser import RawConfigParser
 from dataclasses import dataclass
-from functools import lru_cache
 from importlib.util import find_spec
-from pathlib import Path
 
+from xcomctl.compat.airflow_cfg import airflow_file, airflow_sections
 from xcomctl.masking import passwords_in, secrets_in
 
 DEFAULT = "default"
@@ -74,20 +72,19 @@ def source_of(option: Name) -> str:
     variable = variable_of(option)
     if variable in os.environ:
         return variable
-    file = configuration_file()
-    return str(file) if _has(file, option) else DEFAULT
+    return str(airflow_file()) if airflow_sections().has_option(*option) else DEFAULT
 
 
 def written(option: Name) -> str | None:
     """An option's value as it is written, for want of an Airflow that resolves it."""
-    variable, file = variable_of(option), _read(configuration_file())
+    variable, file = variable_of(option), airflow_sections()
     return os.environ.get(variable) or (file.get(*option) if file.has_option(*option) else None)
 
 
 def names_in(section: str) -> set[str]:
     """The names of all options of a section that somebody has written, whether or not there are such options."""
     prefix = f"AIRFLOW__{section.upper()}__"
-    file = _read(configuration_file())
+    file = airflow_sections()
     variables = {name.removeprefix(prefix).lower() for name in os.environ if name.startswith(prefix)}
     nearly = re.compile(f"AIRFLOW_+{section.upper()}_+")
     variables |= {name for name in os.environ if nearly.match(name) and not name.startswith(prefix)}
@@ -104,17 +101,10 @@ def importable(module: str) -> bool:
     return find_spec(module) is not None
 
 
-def configuration_file() -> Path:
-    """The airflow.cfg of this process, whether or not it is there."""
-    home = os.path.expandvars(os.environ.get("AIRFLOW_HOME") or "~/airflow")
-    named = os.environ.get("AIRFLOW_CONFIG")
-    return Path(os.path.expandvars(named) if named else f"{home}/airflow.cfg").expanduser()
-
-
 def secrets() -> Iterator[str]:
     """What of this process's configuration must never be said, wherever it is: in the environment, the airflow.cfg."""
     told = [(name, value) for name, value in os.environ.items() if name.startswith(_OWN_VARIABLES)]
-    file = _read(configuration_file())
+    file = airflow_sections()
     told += [(key, value or "") for section in file.sections() for key, value in file[section].items()]
     for name, value in told:
         key = name.rpartition("__")[2]
@@ -126,7 +116,7 @@ def secrets() -> Iterator[str]:
 
 def near_misses() -> list[NearMiss]:
     """Every variable and line of the airflow.cfg that Airflow passes over though somebody surely meant an option."""
-    return [*_of_environment(os.environ), *_of_file(_read(configuration_file()))]
+    return [*_of_environment(os.environ), *_of_file(airflow_sections())]
 
 
 def _of_environment(names: Iterable[str]) -> Iterator[NearMiss]:
@@ -154,23 +144,3 @@ def _meant(name: str) -> Name | None:
         return None
     near = difflib.get_close_matches(found[1], _LAST_WORDS, n=1, cutoff=0.7)
     return ("common.io", f"xcom_objectstorage_{near[0]}") if near else None
-
-
-def _has(file: Path, option: Name) -> bool:
-    return _read(file).has_option(*option)
-
-
-def _read(file: Path) -> RawConfigParser:
-    """The airflow.cfg as it is written. What cannot be read says nothing here: Airflow itself will complain."""
-    try:
-        return _parsed(file.read_text("utf-8"))
-    except (OSError, ValueError, BrokenFile):
-        return RawConfigParser()
-
-
-@lru_cache(maxsize=1)
-def _parsed(text: str) -> RawConfigParser:
-    """Every option asks for the same two thousand lines again."""
-    parser = RawConfigParser(strict=False, allow_no_value=True)
-    parser.read_string(text)
-    return parser
