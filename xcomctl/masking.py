@@ -13,7 +13,7 @@ SHORTEST_SECRET = 4
 SHORTEST_ANYWHERE = 8
 """What is shorter than that is hidden where it stands by itself: `test` in `/test/`, and not in `latest`."""
 
-_USERINFO = re.compile(r"(?<=://)[^/@\s]*:(?!\*\*\*@)[^/\s]*(?=@)")
+_USERINFO = re.compile(r"(?<=://)[^/@\s]*:[^/\s]*(?=@)")
 _PASSWORD = re.compile(r"^[^:@/]*:?/*[^:/@]*:(?!/)(.+)@")
 _SIGNED = re.compile(r"(?:key|signature|sig|secret|password|token)=([^;&\s]+)", re.IGNORECASE)
 _SENSITIVE = re.compile(
@@ -54,6 +54,11 @@ class Mask:
 def without_userinfo(text: str) -> str:
     """The text with `***` for user and password in its URLs."""
     return _USERINFO.sub("***", text)
+
+
+def without_passwords(text: str) -> str:
+    """The same, but for URLs that say no password: of `user:***@` the user is worth knowing."""
+    return _USERINFO.sub(lambda found: found[0] if found[0].endswith(":***") else "***", text)
 
 
 def userinfo_in(text: str) -> str | None:

@@ -15,7 +15,7 @@ from typing import TextIO
 
 from xcomctl.cli.options import Color, Display, LogFormat
 from xcomctl.errors import XcomctlError
-from xcomctl.masking import Mask, without_userinfo
+from xcomctl.masking import Mask, without_passwords
 from xcomctl.model import XCom
 
 TICK_SECONDS = 0.2
@@ -82,7 +82,7 @@ class Report:
             clear_line()
 
     def _say(self, level: str, text: str, facts: dict[str, object]) -> None:
-        facts = {name: _public(fact) if isinstance(fact, str) else fact for name, fact in facts.items()}
+        facts = {name: _masked(fact) if isinstance(fact, str) else fact for name, fact in facts.items()}
         text = _public(text)
         if self.display.log_format is LogFormat.JSON:
             stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
@@ -106,7 +106,7 @@ _masked = Mask()
 
 def _public(text: str) -> str:
     """The text without what was hidden, and without the key and secret that a URL in a row may have."""
-    return without_userinfo(_masked(text))
+    return without_passwords(_masked(text))
 
 
 def _write(text: str) -> None:
