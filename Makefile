@@ -14,7 +14,7 @@ DECISIONS = gc_gates gc_never gc_stateful listing migrate_interleaved verify
 UNASKED   = $(if $(filter 1,$(XCOMCTL_TEST_LONG)),,$(DECISIONS:%=--ignore=tests/operations/test_%.py))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format matrix docs lock clean
+.PHONY: help demo test bench lint format matrix docs lock clean
 
 help: ## show this list
 	@sed -nE 's/^([a-z]+):.*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST)
@@ -26,12 +26,16 @@ test: .venv/.ready .servers/ministack/.ready .servers/bare/.ready .servers/shell
 	.venv/bin/python -m pytest -n $(NUMBER_OF_WORKERS) --dist loadgroup $(TESTS)
 	.servers/bare/bin/python -m pytest -n $(NUMBER_OF_WORKERS) --dist loadgroup $(BARE) $(UNASKED)
 
+bench: .venv/.ready ## measure how fast everything is, beside raw clients and scripts; BENCH="start ls" a part of it
+	.venv/bin/python -m benchmarks $(BENCH)
+	.venv/bin/cog -r docs/scale.md
+
 lint: .venv/.ready ## check style, types and the floors of the house
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
 	.venv/bin/lint-imports
-	.venv/bin/cog --check --diff docs/reference.md docs/backend.md
+	.venv/bin/cog --check --diff docs/reference.md docs/backend.md docs/scale.md
 
 format: .venv/.ready ## let ruff rewrite the code
 	.venv/bin/ruff check --fix .
@@ -41,7 +45,7 @@ matrix: .venv/.ready ## repeat the real-Airflow tests on other Airflows
 	.venv/bin/python tests/airflow/matrix.py
 
 docs: .venv/.ready ## write anew what is generated: help texts, completions, recorded output and the picture
-	.venv/bin/cog -r docs/reference.md docs/backend.md
+	.venv/bin/cog -r docs/reference.md docs/backend.md docs/scale.md
 	.venv/bin/python -m tests.docs.record
 	.venv/bin/xcomctl completions bash > completions/xcomctl.bash
 	.venv/bin/xcomctl completions zsh > completions/_xcomctl

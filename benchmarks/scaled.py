@@ -1,0 +1,77 @@
+"""A plan over a listing that is generated, so that any number of objects fits on a laptop.
+
+`python -m benchmarks.scaled plan|drain URL ROWS ORPHANS`: `plan` is gc's own; `drain` makes the same listing and
+reads the same values by COPY, and drops both.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from datetime import datetime, timedelta, timezone
+
+from benchmarks import xcoms
+from tests.lab.memory import Bucket, Clock, Kind, MemoryStore
+from xcomctl.backend.reference import parse_base
+from xcomctl.catalog import open_catalog
+from xcomctl.ledger import Control
+from xcomctl.model import StoredObject, WayBack
+from xcomctl.operations.gc.plan import make_plan
+from xcomctl.operations.gc.scope import Scope
+from xcomctl.operations.gc.terms import Fate, Rules
+
+_OLD = timedelta(days=30)
+
+
+class GeneratedStore(MemoryStore):
+    """A bucket whose objects are made as they are listed; it holds nothing else."""
+
+    def __init__(self, rows: int, orphans: int) -> None:
+        began = datetime.now(timezone.utc)
+        super().__init__(Bucket(Kind(WayBack.TRASH, "etag"), Clock(began)))
+        self._rows, self._orphans = rows, orphans
+        self._modified = began - _OLD
+
+    def now(self, prefix: str) -> datetime:
+        """It goes on."""
+        return datetime.now(timezone.utc)
+
+    def objects(self, prefix: str) -> Iterator[StoredObject]:
+        """Those below the base path; nothing is anywhere else."""
+        if prefix != f"{xcoms.PREFIX}/":
+            return
+        for names in (xcoms.live_names(self._rows), xcoms.orphan_names(self._rows, self._orphans)):
+            for name in names:
+                yield StoredObject(name, 1000, self._modified, f'"{name[-32:]}"')
+
+
+def plan(url: str, rows: int, orphans: int) -> dict[str, int]:
+    """gc's plan, as a dry run makes it."""
+    base = parse_base(xcoms.BASE)
+    if base is None:
+        raise ValueError(xcoms.BASE)
+    store = GeneratedStore(rows, orphans)
+    scope = Scope((open_catalog(url, None, base),), store, base, Control(store, f"{xcoms.PREFIX}_control/"))
+    made = make_plan(scope, Rules(dry_run=True))
+    return {"objects": made.listed.count, "orphans": made.fates[Fate.CANDIDATE].count}
+
+
+def drain(url: str, rows: int, orphans: int) -> dict[str, int]:
+    """The floor."""
+    from benchmarks.floors import copy_references
+
+    objects = sum(1 for _ in GeneratedStore(rows, orphans).objects(f"{xcoms.PREFIX}/"))
+    copy_references(url)
+    return {"objects": objects, "orphans": orphans}
+
+
+def main(words: Iterable[str]) -> None:
+    """Do one of them."""
+    what, url, rows, orphans = words
+    does = {"plan": plan, "drain": drain}[what]
+    print(json.dumps(does(url, int(rows), int(orphans))))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,149 @@
+"""The benchmarks run, on next to nothing, and write down what they should. Times are nobody's business here."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks import report, scale, xcoms
+from benchmarks.goals import GOALS, Goal
+from benchmarks.lab import Lab
+from benchmarks.measuring import ROOT, Contender, Cost, FailedError, Spread, measure, ratios, run
+from benchmarks.row import FLOOR, OURS, SCRIPT, Outcome, Verdict
+from benchmarks.rows.scaling import too_much
+from xcomctl.backend.reference import parse_base, place, recognise
+
+SECONDS = 180
+
+
+def small(path: Path, *names: str) -> dict[str, dict]:
+    command = [sys.executable, "-m", "benchmarks", *names, "--scale", "0.0005", "--repeat", "1", "--json", str(path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=SECONDS, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.startswith("| what | on | floor | ours | script |")
+    return {row["name"]: row for row in json.loads(path.read_text())["rows"]}
+
+
+def test_a_few_rows_and_then_one_more(tmp_path: Path):
+    path = tmp_path / "results.json"
+    first = small(path, "ls", "plan")
+    assert first.keys() == {"ls postgresql", "gc plan"}
+    planned = first["gc plan"]
+    assert planned["skipped"] == "" and planned["repeat"] == 1
+    told = {each["goal"]: each["ratio"] for each in planned["verdicts"]}
+    assert told[str(GOALS["gc plan"][2])] == planned["costs"][OURS]["peak"]["median"] / 1e6 and len(told) == 3
+    assert planned["costs"].keys() == {OURS, FLOOR, SCRIPT} and planned["ratios"].keys() == {FLOOR, SCRIPT}
+    assert all(cost["wall"]["median"] > 0 and cost["peak"]["median"] > 5e6 for cost in planned["costs"].values())
+    assert planned["machine"].keys() >= {"cores", "python", "commit", "date", "obstore"}
+    second = small(path, "sweep", "get")
+    assert second["gc plan"] == planned
+    assert second.keys() == first.keys() | {"gc sweep versions", "gc sweep trash", "get"}
+    page = report.page({"rows": list(second.values())})
+    assert page.count("`xcomctl gc --single-pass --yes`") == 4 and "Floor: a listing by obstore" in page
+
+
+def test_a_size_that_would_not_fit_is_left_out():
+    def took(wall: float, peak: float) -> Lab:
+        each = {"wall": Spread(wall, wall, wall), "peak": Spread(peak, peak, peak)}
+        return Lab(measured=[Outcome(f"{scale.PREFIX}00001000", "", "", "", costs={OURS: each})])
+
+    assert too_much(took(1, 1e6), 10_000) == "" == too_much(took(1e9, 1e15), 100_000)
+    assert too_much(took(1, 1e15), 10_000) == "would need 10000000 GB of memory"
+    assert too_much(took(120, 1e6), 10_000) == "would take 20 minutes"
+    assert "GB of disk" in too_much(took(1, 1e6), 10**12)
+
+
+def test_every_goal_is_of_a_row_with_what_it_is_measured_against():
+    assert all(goal.limit > 0 for goals in GOALS.values() for goal in goals)
+    assert {"start version", "start help", "start completion", "start ls"} <= GOALS.keys()
+    assert [goal.limit for goal in GOALS["gc plan"]] == [1.4, 0.2, 300] and str(GOALS["gc plan"][2]).endswith(" 300 MB")
+
+
+def test_an_answer_that_is_wrong_fails():
+    says = {name: Contender([sys.executable, "-c", f"print({n})"], int) for name, n in ((OURS, 1), (FLOOR, 2))}
+    with pytest.raises(FailedError, match="differ"):
+        measure(says, 1, warm=False)
+    with pytest.raises(FailedError, match="differ"):
+        measure({OURS: says[OURS]}, 1, warm=False, expected=3)
+    assert len(measure({OURS: says[OURS]}, 2, expected=1)[OURS]) == 2
+
+
+def test_a_contender_that_fails_or_says_nothing_of_the_kind():
+    with pytest.raises(FailedError, match="ended with 7"):
+        run(Contender([sys.executable, "-c", "raise SystemExit(7)"]))
+    with pytest.raises(FailedError, match="something else"):
+        measure({OURS: Contender([sys.executable, "-c", "print('x')"], int)}, 1, warm=False)
+
+
+def test_memory_is_that_of_the_contender_alone():
+    ballast = bytearray(300_000_000)
+    small, _ = run(Contender([sys.executable, "-I", "-c", "pass"]))
+    large, _ = run(Contender([sys.executable, "-I", "-c", "bytearray(200_000_000)"]))
+    assert small.peak < 50e6 < 200e6 < large.peak < 250e6 and ballast
+
+
+def test_what_is_counted_may_lie_across_two_reads():
+    says = "import sys, time; w = sys.stdout.write; w('abxa'); sys.stdout.flush(); time.sleep(0.3); w('bab')"
+    assert run(Contender([sys.executable, "-c", says], counts=b"ab"))[1] == b"3"
+
+
+def test_ratios_are_taken_turn_by_turn():
+    costs = {OURS: [Cost(2, 2, 10), Cost(9, 9, 10)], FLOOR: [Cost(1, 1, 5), Cost(3, 3, 5)]}
+    assert ratios(costs, OURS, FLOOR) == Spread(2.5, 2, 3)
+    assert ratios(costs, OURS, FLOOR, "peak").median == 2
+
+
+def test_what_takes_minutes_runs_once(tmp_path: Path):
+    notes = tmp_path / "notes"
+    noting = "import sys; open(sys.argv[1], 'a').write('x')"
+    slow = Contender([sys.executable, "-c", noting, str(notes)], turns=1)
+    costs = measure({OURS: Contender([sys.executable, "-c", "pass"]), SCRIPT: slow}, 2)
+    assert len(costs[OURS]) == 2 and len(costs[SCRIPT]) == 1 and notes.read_text() == "x"
+    assert ratios(costs, OURS, SCRIPT).median == costs[OURS][0].wall / costs[SCRIPT][0].wall
+
+
+def test_a_part_stands_for_the_whole():
+    part = "print('a log'); print('{\"seconds\": 5}')"
+    cost, _ = run(Contender([sys.executable, "-c", part], scale=3))
+    assert 10 < cost.wall < 15
+
+
+def test_what_is_missed_and_what_is_skipped_is_told():
+    one = Spread(2, 1, 3)
+    costs = {OURS: {"wall": one, "cpu": one, "peak": one}, FLOOR: {"wall": one, "cpu": one, "peak": one}}
+    verdicts = (Verdict(str(Goal(1.5)), 2, False),)
+    missed = Outcome("a", "what", "on", "floor", "", "", 1, costs, {FLOOR: one}, verdicts)
+    lines = report.table([missed.facts(), Outcome("b", "what", "on", "floor", "", "no server").facts()]).splitlines()
+    assert lines[2].endswith(f"| 2.00 (1.00..3.00) |  | 0 MB (0 MB) | {Goal(1.5)} | no, 2.00 |")
+    assert lines[3].endswith("| skipped: no server |")
+
+
+def test_names_are_those_that_xcom_backends_make():
+    base = parse_base(xcoms.BASE)
+    rows = 5000
+    live, orphans = set(xcoms.live_names(rows)), set(xcoms.orphan_names(rows))
+    assert len(live) == xcoms.references(rows) and len(orphans) == xcoms.orphans(rows) and not live & orphans
+    assert recognise(xcoms.reference(0), base).location.name in live
+    assert all(place(name.removeprefix(f"{xcoms.PREFIX}/")) for name in live | orphans)
+    assert {xcoms.dag_id(run) for run in range(xcoms.DAGS)} >= {name.split("/")[2] for name in orphans}
+
+
+def test_a_line_through_what_was_measured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    def row(references: int) -> dict[str, object]:
+        objects = references * scale.OBJECTS_PER_REFERENCE
+        costs = {"wall": {"median": 1 + objects / 1e5}, "peak": {"median": 50e6 + 100 * objects}}
+        return {"name": f"{scale.PREFIX}{references:08}", "skipped": "", "costs": {OURS: costs}}
+
+    path = tmp_path / "results.json"
+    monkeypatch.setattr(scale, "RESULTS", path)
+    assert "make bench" in scale.told()
+    path.write_text(json.dumps({"rows": [row(10_000), row(100_000), row(1_000_000)]}))
+    told = scale.told()
+    assert "10.0 µs and 100 bytes for each object, after 50 MB" in told
+    assert "| 1,000,000 | 11.0 s | 150 MB | 1,000 | $0.005 | $1.15 | by the line |" in told
+    assert "| 100,000,000 | 17 min | 10.1 GB | 100,000 | $0.5 | $115.38 | extrapolated |" in told
+    assert scale.picture().count("<circle") == 6
