@@ -6,7 +6,7 @@ deletion goes through the client under fsspec, whose own `rm` swallows refusals 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -35,6 +35,13 @@ class Store(Protocol):
 
     def objects(self, prefix: str) -> Iterator[StoredObject]:
         """Everything whose name starts with `prefix`, in no promised order. An incomplete listing raises."""
+
+    def listed(self, prefix: str, folders: Collection[str] = ()) -> Iterator[Sequence[StoredObject]]:
+        """The same, in pages, and as fast as the store can: for what may be large.
+
+        `folders` are names below `prefix` that end in a slash and are expected to hold objects: hints where to part the
+        work. Nothing that is there is left out or given twice, whatever they are.
+        """
 
     def stat(self, name: str) -> StoredObject | None:
         """The object as it is now, or None when there is none."""

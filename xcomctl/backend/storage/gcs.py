@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from base64 import b64encode
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -68,7 +68,11 @@ class GCSStore:
 
     def objects(self, prefix: str) -> Iterator[StoredObject]:
         """Page through everything below `prefix`; a page that is cut short or comes twice is an error."""
-        return self._listed(prefix)
+        return self._entries(prefix)
+
+    def listed(self, prefix: str, folders: Collection[str] = ()) -> Iterator[Sequence[StoredObject]]:
+        """The same, page by page."""
+        return self._pages(prefix)
 
     def stat(self, name: str) -> StoredObject | None:
         """GET the object's metadata."""
@@ -175,12 +179,16 @@ class GCSStore:
         with suppress(StorageError):
             self.discard(copies)
 
-    def _listed(self, prefix: str, **query: object) -> Iterator[StoredObject]:
+    def _entries(self, prefix: str, **query: object) -> Iterator[StoredObject]:
+        for objects in self._pages(prefix, **query):
+            yield from objects
+
+    def _pages(self, prefix: str, **query: object) -> Iterator[Sequence[StoredObject]]:
         token = None
         while True:
             fields = f"kind,nextPageToken,items({_FIELDS})"
             page = self._page(prefix, pageToken=token, fields=fields, **query).content
-            yield from map(_object, page.get("items", ()))
+            yield [_object(each) for each in page.get("items", ())]
             following = page.get("nextPageToken")
             if not following:
                 return
@@ -229,7 +237,7 @@ class GCSStore:
         """
         if not self._policy.versioning:
             return [None]
-        below = self._listed(name, versions="true")
+        below = self._entries(name, versions="true")
         return [found.version for found in takewhile(lambda found: found.name == name, below)]
 
     def _together(self, function: Callable[[T], Coroutine[Any, Any, R]], items: Sequence[T]) -> Iterator[R]:

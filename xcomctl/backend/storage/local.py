@@ -10,12 +10,13 @@ import io
 import os
 import shutil
 import stat
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, suppress
 from datetime import datetime, timedelta, timezone
 from typing import BinaryIO, TypeVar
 
 from xcomctl.backend.reference import HALF_WRITTEN, OWN_FOLDER
+from xcomctl.backend.storage.paging import in_pages
 from xcomctl.errors import NoFolderError, StorageError
 from xcomctl.model import Deletion, Kept, Outcome, Removal, Return, StoredObject, WayBack
 
@@ -44,11 +45,16 @@ class LocalStore:
 
     def objects(self, prefix: str) -> Iterator[StoredObject]:
         """Every regular file below the folder `prefix`, an absolute path ending in a slash."""
+        for files in self.listed(prefix):
+            yield from files
+
+    def listed(self, prefix: str, folders: Collection[str] = ()) -> Iterator[Sequence[StoredObject]]:
+        """The same, folder by folder; no hint makes that quicker."""
         folder = prefix.rstrip("/") or "/"
         _require_folder(folder)
-        folders = [folder]
-        while folders:
-            yield from self._scan(folders.pop(), folders)
+        below = [folder]
+        while below:
+            yield from in_pages(self._scan(below.pop(), below))
 
     def _scan(self, folder: str, folders: list[str]) -> Iterator[StoredObject]:
         """The files of one folder; its sub-folders are added to `folders`."""

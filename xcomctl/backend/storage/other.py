@@ -5,11 +5,12 @@ Folder by folder through `ls`: `find` passes over folders that it is refused, `g
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
+from xcomctl.backend.storage.paging import in_pages
 from xcomctl.errors import StorageError
 from xcomctl.model import Deletion, Kept, Outcome, Removal, Return, StoredObject, WayBack
 
@@ -49,6 +50,10 @@ class OtherStore:
                     folders.append(name)
                 elif entry["type"] == "file" and name.startswith(prefix):
                     yield _object(name, entry)
+
+    def listed(self, prefix: str, folders: Collection[str] = ()) -> Iterator[Sequence[StoredObject]]:
+        """The same, in pages."""
+        return in_pages(self.objects(prefix))
 
     def stat(self, name: str) -> StoredObject | None:
         """Ask for the object's entry."""

@@ -5,18 +5,20 @@ from __future__ import annotations
 import asyncio
 import re
 from base64 import b64encode
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
 from email.utils import parsedate_to_datetime
 from hashlib import md5
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from xcomctl.backend.storage.body import streamed
+from xcomctl.backend.storage.s3_listing import REQUESTS_AT_ONCE, all_pages
+from xcomctl.backend.storage.s3_pages import Page, object_of, page
 from xcomctl.errors import ForbiddenError, StorageError
-from xcomctl.model import UNDATED, Deletion, Kept, Outcome, Removal, Return, StoredObject, WayBack
+from xcomctl.model import Deletion, Kept, Outcome, Removal, Return, StoredObject, WayBack
 
 if TYPE_CHECKING:
     from s3fs import S3FileSystem
@@ -24,13 +26,13 @@ if TYPE_CHECKING:
 KEYS_PER_DELETE = 1000
 """The most that DeleteObjects takes (Amazon S3 API; SeaweedFS and Ceph answer 400 to one more)."""
 
-REQUESTS_AT_ONCE = 32
-
 OBJECT_METHODS = ("head_object", "get_object", "delete_object", "copy_object")
 CHANGED = frozenset({"PreconditionFailed", "ConditionalRequestConflict", "412", "409"})
 FORBIDDEN = frozenset({"AccessDenied", "AllAccessDisabled", "403"})
 """What S3 calls the refusal of a deed; keys that are wrong or expired have codes of their own."""
 GONE = frozenset({"NoSuchKey", "404"})
+BUSY = frozenset({"SlowDown", "ServiceUnavailable", "RequestLimitExceeded", "TooManyRequests", "503", "429"})
+"""What a store says that wants fewer requests."""
 
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]|[\r\n\t]")
 """Characters that the XML body of DeleteObjects cannot carry, or that parsers normalise."""
@@ -49,6 +51,7 @@ class S3Store:
         self._versioning: str | None = None
         self.left_versions: list[str] = []
         self._filesystem = filesystem
+        filesystem.config_kwargs = {"max_pool_connections": REQUESTS_AT_ONCE, **filesystem.config_kwargs}
         filesystem.retries = 1  # botocore asks again and says so; s3fs says nothing, and what it did itself looks alien
 
     @property
@@ -69,20 +72,31 @@ class S3Store:
 
     def objects(self, prefix: str) -> Iterator[StoredObject]:
         """Page through everything below `prefix`; a page that is cut short or comes twice is an error."""
-        token: dict[str, str] = {}
+        for objects in self._pages(prefix):
+            yield from objects
+
+    def _pages(self, prefix: str) -> Iterator[Sequence[StoredObject]]:
+        from fsspec.asyn import sync
+
+        token: dict[str, object] = {}
         while True:
-            page = self._call("list", prefix, "list_objects_v2", Prefix=prefix, **token)
-            for entry in page.get("Contents", ()):
-                yield _object(entry["Key"], entry["Size"], entry)
-            if not page.get("IsTruncated"):
+            found = cast("Page", sync(self._filesystem.loop, self._page, Prefix=prefix, **token))
+            yield found.objects
+            if found.following is None:
                 return
-            following = page.get("NextContinuationToken")
-            if not following or following == token.get("ContinuationToken"):
-                raise StorageError(
-                    f"the listing of s3://{self._bucket}/{prefix} broke off: a page without a way on",
-                    hint="the listing must be complete: nothing was changed; try again",
-                )
-            token = {"ContinuationToken": following}
+            token = {"ContinuationToken": found.following}
+
+    def listed(self, prefix: str, folders: Collection[str] = ()) -> Iterator[Sequence[StoredObject]]:
+        """Many pages at a time; `folders` are names where the work can be parted."""
+        return all_pages(self._filesystem.loop, self._page, prefix, folders)
+
+    async def _page(self, **query: object) -> Page:
+        try:
+            return await page(self._filesystem, self._bucket, **query)
+        except StorageError:
+            raise
+        except Exception as error:
+            raise self._failed("list", str(query["Prefix"]), "list_objects_v2", error) from error
 
     def stat(self, name: str) -> StoredObject | None:
         """HEAD the object."""
@@ -91,7 +105,7 @@ class S3Store:
         except FileNotFoundError:
             self._require_bucket(name)
             return None
-        return _object(name, head["ContentLength"], head)
+        return object_of(name, head["ContentLength"], head)
 
     def open(self, name: str) -> AbstractContextManager[BinaryIO]:
         """GET the object and stream its body."""
@@ -256,7 +270,8 @@ class S3Store:
             if isinstance(head, FileNotFoundError):
                 settled.append(Deletion(removal.object, vanished=True))
             elif isinstance(head, Exception):
-                settled.append(Deletion(removal.object, error=self._explained("look up", removal.object.name, head)))
+                error = self._explained("look up", removal.object.name, head)
+                settled.append(Deletion(removal.object, error=error, slow_down=_code(head) in BUSY))
             elif head.get("ETag") != removal.object.version:
                 settled.append(Deletion(removal.object, changed=True))
             else:
@@ -296,7 +311,8 @@ class S3Store:
             elif _code(copy) in CHANGED:
                 settled.append(Deletion(removal.object, changed=True))
             else:
-                settled.append(Deletion(removal.object, error=self._explained("copy", removal.object.name, copy)))
+                error = self._explained("copy", removal.object.name, copy)
+                settled.append(Deletion(removal.object, error=error, slow_down=_code(copy) in BUSY))
         return left, settled
 
     def _copying(self, removal: Removal) -> dict[str, object]:
@@ -359,7 +375,8 @@ class S3Store:
             answer = self._call("delete", "", "delete_objects", Delete={"Objects": keys})
         except (StorageError, FileNotFoundError) as error:
             unknown = not isinstance(error.__cause__, PermissionError)
-            yield from (Deletion(listed, error=str(error), unknown=unknown) for listed in objects)
+            busy = _code(error.__cause__) in BUSY
+            yield from (Deletion(listed, error=str(error), unknown=unknown, slow_down=busy) for listed in objects)
             return
         gone = {entry["Key"]: entry for entry in answer.get("Deleted", ())}
         failed = {entry["Key"]: entry for entry in answer.get("Errors", ())}
@@ -379,7 +396,8 @@ class S3Store:
             response = _response(error.__cause__)
             if _code(error.__cause__) in CHANGED | GONE:
                 return self._refused(listed, response["Error"], response)
-            return Deletion(listed, error=str(error), unknown=not isinstance(error.__cause__, PermissionError))
+            unknown, busy = not isinstance(error.__cause__, PermissionError), _code(error.__cause__) in BUSY
+            return Deletion(listed, error=str(error), unknown=unknown, slow_down=busy)
         return Deletion(listed, handle=answer.get("VersionId") if answer.get("DeleteMarker") else None)
 
     def _refused(self, listed: StoredObject, refusal: Answer, answer: Answer) -> Deletion:
@@ -390,7 +408,7 @@ class S3Store:
         """
         code = refusal.get("Code")
         if code not in CHANGED | GONE:
-            return Deletion(listed, error=f"{code}: {refusal.get('Message')}")
+            return Deletion(listed, error=f"{code}: {refusal.get('Message')}", slow_down=code in BUSY)
         if code in CHANGED and self._is_there(listed.name):
             return Deletion(listed, changed=True)
         return Deletion(listed, vanished=not answer["ResponseMetadata"].get("RetryAttempts"))
@@ -446,17 +464,21 @@ class S3Store:
         try:
             return cast("Answer", self._filesystem.call_s3(method, Bucket=self._bucket, **arguments))
         except Exception as error:
-            if isinstance(error, FileNotFoundError) and _code(error) != "NoSuchBucket" and method in OBJECT_METHODS:
-                raise FileNotFoundError(f"s3://{self._bucket}/{name}") from error
-            hint = "check the endpoint, the region and the credentials"
-            if isinstance(error, FileNotFoundError):
-                hint = f"does the bucket {self._bucket} exist?"
-            elif isinstance(error, PermissionError):
-                hint = f"the credentials may not {verb} here"
-            elif isinstance(error, (TypeError, AttributeError)):
-                hint = "is there a --storage-option that s3fs does not know?"
-            kind = ForbiddenError if _code(error) in FORBIDDEN else StorageError
-            raise kind(self._explained(verb, name, error), hint=hint) from error
+            raise self._failed(verb, name, method, error) from error
+
+    def _failed(self, verb: str, name: str, method: str, error: Exception) -> Exception:
+        """What an error of s3fs means."""
+        if isinstance(error, FileNotFoundError) and _code(error) != "NoSuchBucket" and method in OBJECT_METHODS:
+            return FileNotFoundError(f"s3://{self._bucket}/{name}")
+        hint = "check the endpoint, the region and the credentials"
+        if isinstance(error, FileNotFoundError):
+            hint = f"does the bucket {self._bucket} exist?"
+        elif isinstance(error, PermissionError):
+            hint = f"the credentials may not {verb} here"
+        elif isinstance(error, (TypeError, AttributeError)):
+            hint = "is there a --storage-option that s3fs does not know?"
+        kind = ForbiddenError if _code(error) in FORBIDDEN else StorageError
+        return kind(self._explained(verb, name, error), hint=hint)
 
     def _explained(self, verb: str, name: str, error: Exception) -> str:
         """One line of what was tried and what the server said."""
@@ -486,12 +508,6 @@ def _same_bytes(one: Answer, other: Answer) -> bool:
 def _is_marker(version: Answer) -> bool:
     """Whether an entry among an object's versions is a delete marker."""
     return "ETag" not in version
-
-
-def _object(name: str, size_bytes: int, answer: Answer) -> StoredObject:
-    changed_at = answer.get("LastModified")
-    modified_at = changed_at.astimezone(timezone.utc) if changed_at is not None else UNDATED
-    return StoredObject(name, size_bytes, modified_at, answer.get("ETag"))
 
 
 def _is_about(rule: Answer, prefix: str) -> bool:

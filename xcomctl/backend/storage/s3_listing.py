@@ -1,0 +1,222 @@
+"""The whole of a listing of S3, many pages at a time.
+
+What is listed is cut into parts that cannot overlap and leave nothing out, whatever anybody expects to be there:
+
+- A folder with few sub-folders is cut into these, as the store itself tells them.
+- One with many, or with many objects, is cut into spans, from one name to another, where the store lists in the order
+  of bytes (SeaweedFS does not). Names that are known or guessed say where to cut; what nobody knows lies in a span too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from bisect import bisect_left, bisect_right
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterator, Sequence
+from queue import SimpleQueue
+from typing import Any
+
+from xcomctl.backend.storage.s3_pages import Page
+from xcomctl.errors import StorageError
+from xcomctl.model import StoredObject
+
+REQUESTS_AT_ONCE = 32
+PAGES_WAITING = 64
+"""The most that are held for whoever reads them."""
+
+FOLDERS_IN_A_PAGE = 16
+"""A folder whose first page has more sub-folders than this is cheaper to list in one go than each of them apart."""
+
+PAGES_BEFORE_A_GUESS = 4
+GUESSES = 16
+
+_LAST = "\U0010ffff"
+"""After all that begins alike."""
+
+Ask = Callable[..., Awaitable[Page]]
+
+
+def all_pages(
+    loop: asyncio.AbstractEventLoop, ask: Ask, prefix: str, names: Collection[str]
+) -> Iterator[Sequence[StoredObject]]:
+    """Pages of objects, in no order. Whoever leaves early, as by Ctrl-C, waits for none of them."""
+    listing = _Listing(loop, ask, prefix, names)
+    running = asyncio.run_coroutine_threadsafe(listing.run(), loop)
+    try:
+        while (objects := listing.found.get()) is not None:
+            if isinstance(objects, BaseException):
+                raise objects
+            loop.call_soon_threadsafe(listing.room.release)
+            yield objects
+    finally:
+        running.cancel()
+
+
+class _Listing:
+    """One listing. All but `found` belongs to the event loop."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, ask: Ask, prefix: str, names: Collection[str]) -> None:
+        self.found: SimpleQueue[Sequence[StoredObject] | BaseException | None] = SimpleQueue()
+        self.room = asyncio.Semaphore(PAGES_WAITING)
+        self._prefix = prefix
+        self._names = sorted(name for name in names if name.startswith(prefix))
+        self._ask_for = ask
+        self._gate = asyncio.Semaphore(REQUESTS_AT_ONCE)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._in_order: asyncio.Future[bool]
+
+    async def run(self) -> None:
+        """List all; the last thing in `found` is what went wrong, or None."""
+        self._end: asyncio.Future[BaseException | None] = asyncio.get_running_loop().create_future()
+        self._start(self._begin())
+        try:
+            self.found.put(await self._end)
+        finally:
+            for task in tuple(self._tasks):
+                task.cancel()
+
+    def _start(self, part: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.ensure_future(part)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """The listing ends with the last of its parts, or the first that fails."""
+        self._tasks.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if (error is not None or not self._tasks) and not self._end.done():
+            self._end.set_result(error)
+
+    async def _begin(self) -> None:
+        """A listing of one page is done with it; the folders are asked for meanwhile."""
+        top = asyncio.ensure_future(self._ask(Prefix=self._prefix, Delimiter="/"))
+        try:
+            first = await self._ask(Prefix=self._prefix)
+            if first.following is None:
+                await self._give(first.objects)
+            else:
+                self._in_order = asyncio.ensure_future(self._is_in_byte_order(first))
+                await self._follow_folder(self._prefix, first, lambda: top)
+        finally:
+            top.cancel()
+
+    async def _ask(self, **query: object) -> Page:
+        async with self._gate:
+            return await self._ask_for(**query)
+
+    async def _give(self, objects: Sequence[StoredObject]) -> None:
+        if objects:
+            await self.room.acquire()
+            self.found.put(objects)
+
+    async def _is_in_byte_order(self, first: Page) -> bool:
+        """Whether what lies in a folder `a` comes after all of `a-` and `a.`, as `/` does after those signs.
+
+        A store that lists folder by folder has passed it by then.
+        """
+        names = [each.name for each in first.objects]
+        name = next((name for name in names if "/" in name[len(self._prefix) :]), None)
+        if name is None or names != sorted(names):
+            return False
+        folder = name[: name.index("/", len(self._prefix))]
+        probe = await self._ask(Prefix=self._prefix, StartAfter=f"{folder}.~", MaxKeys=1)
+        return [each.name for each in probe.objects] == [name]
+
+    async def _span(self, prefix: str, after: str, until: str | None) -> None:
+        """List the names below a prefix after one, up to and with another."""
+        await self._follow(prefix, await self._ask(Prefix=prefix, StartAfter=after), after, until)
+
+    async def _follow(self, prefix: str, page: Page, after: str, until: str | None) -> None:
+        """Go on from a page; parts of what is left are given to whoever is idle."""
+        pages = 0
+        in_order = await self._in_order
+        while True:
+            found = page.objects
+            if in_order:
+                _require_order(prefix, after, found)
+            if until is not None and found and found[-1].name > until:
+                await self._give(found[: bisect_right([each.name for each in found], until)])
+                return
+            await self._give(found)
+            if page.following is None:
+                return
+            pages += 1
+            before, after = after, found[-1].name if found else after
+            following = asyncio.ensure_future(self._ask(Prefix=prefix, ContinuationToken=page.following))
+            try:
+                if in_order and len(self._tasks) < REQUESTS_AT_ONCE:
+                    until = await self._share(prefix, before, after, until, guess=pages % PAGES_BEFORE_A_GUESS == 0)
+                page = await following
+            finally:
+                following.cancel()
+
+    async def _share(self, prefix: str, before: str, after: str, until: str | None, *, guess: bool) -> str | None:
+        """Cut what is left of a span, and start the parts but the first; where that ends now.
+
+        There are at most as many parts as pages, as far as the last page tells.
+        """
+        idle = REQUESTS_AT_ONCE - len(self._tasks)
+        seen, start = bisect_right(self._names, before), bisect_right(self._names, after)
+        end = bisect_left(self._names, prefix + _LAST if until is None else until)
+        pages = -(-(end - start) // (start - seen)) if start > seen else idle
+        cuts = _spread(self._names[start:end], min(idle, pages))
+        if not cuts and guess:
+            cuts = _spread(await self._guessed(prefix, after, until), idle)
+        for begin, stop in zip(cuts, [*cuts[1:], until], strict=False):
+            self._start(self._span(prefix, begin, stop))
+        return cuts[0] if cuts else until
+
+    async def _guessed(self, prefix: str, after: str, until: str | None) -> list[str]:
+        """Names further on: of each part of a name that could count up, what comes first when it does."""
+        start = _shared(after, until) if until is not None else len(prefix)
+        signs = [place for place in range(start, len(after)) if after[place].isascii() and after[place].isalnum()]
+        digits = [place for place in signs if after[place].isdigit()]
+        places = digits if len(digits) > GUESSES // 2 else signs
+        asked = [after[:place] + chr(ord(after[place]) + 1) for place in places[:: len(places) // GUESSES + 1]]
+        found = await asyncio.gather(*(self._ask(Prefix=prefix, StartAfter=each, MaxKeys=1) for each in asked))
+        names = {each.name for page in found for each in page.objects}
+        return sorted(name for name in names if name > after and (until is None or name < until))
+
+    async def _folder(self, folder: str) -> None:
+        first = await self._ask(Prefix=folder)
+        if first.following is None:
+            await self._give(first.objects)
+        else:
+            await self._follow_folder(folder, first, lambda: self._ask(Prefix=folder, Delimiter="/"))
+
+    async def _follow_folder(self, folder: str, first: Page, level: Callable[[], Awaitable[Page]]) -> None:
+        """Each sub-folder apart, or where they are many all in one go."""
+        names = (each.name[len(folder) :] for each in first.objects)
+        below = {name.partition("/")[0] for name in names if "/" in name}
+        if not 0 < len(below) <= FOLDERS_IN_A_PAGE:
+            await self._follow(folder, first, "", None)
+            return
+        page = await level()
+        while True:
+            await self._give(page.objects)
+            for each in page.folders:
+                if not each.startswith(folder) or each == folder:
+                    raise StorageError(f"the listing of {folder} names a folder that is not in it: {each}")
+                self._start(self._folder(each))
+            if page.following is None:
+                return
+            page = await self._ask(Prefix=folder, Delimiter="/", ContinuationToken=page.following)
+
+
+def _require_order(prefix: str, after: str, objects: Sequence[StoredObject]) -> None:
+    names = [after, *(each.name for each in objects)]
+    if names != sorted(set(names)):
+        raise StorageError(
+            f"the listing of {prefix} broke off: a page does not follow the one before",
+            hint="the listing must be complete: nothing was changed; try again",
+        )
+
+
+def _spread(names: Sequence[str], count: int) -> Sequence[str]:
+    """So many of the names, or all, at even distances."""
+    step = -(-len(names) // count) if names else 1
+    return names[step - 1 :: step]
+
+
+def _shared(one: str, other: str) -> int:
+    """How many characters two names begin with in common."""
+    return next((place for place, pair in enumerate(zip(one, other, strict=False)) if pair[0] != pair[1]), len(one))

@@ -1,0 +1,131 @@
+"""One page of a listing of S3: what it must hold, and its XML read in a fifth of the time that botocore takes.
+
+What this cannot read beyond doubt is left to botocore: an old one, a store that spells XML in its own way.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import unquote_plus
+
+from xcomctl.errors import StorageError
+from xcomctl.model import UNDATED, StoredObject
+
+if TYPE_CHECKING:
+    from s3fs import S3FileSystem
+
+_PAGE = "XcomctlPage"
+_EVENT = "before-parse.*.ListObjectsV2"
+"""With a wildcard it comes before botocore's own handler, which parses the page to look for an error in it."""
+
+_EMPTY = b'<ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/"></ListBucketResult>'
+_ROOT = re.compile(r"\s*(<\?xml[^>]*\?>\s*)?<ListBucketResult[\s>]")
+_FOLDER = re.compile(r"<CommonPrefixes>\s*<Prefix>([^<]*)</Prefix>\s*</CommonPrefixes>")
+_TOKEN = re.compile(r"<NextContinuationToken>([^<&]+)</NextContinuationToken>")
+_KEY, _SIZE, _TIME, _ETAG = (
+    re.compile(f"<{name}>([^<]*)</{name}>") for name in ("Key", "Size", "LastModified", "ETag")
+)
+_CODES = (("+", " "), ("%2F", "/"), ("%3A", ":"), ("%2B", "+"), ("%20", " "), ("%3D", "="))
+"""What Airflow's names have in them: to replace these in all names at once is ten times as fast."""
+
+Answer = Mapping[str, Any]
+
+
+class Page(NamedTuple):
+    """Objects, and with a delimiter folders; `following` is the token of the next page, if there is one."""
+
+    objects: Sequence[StoredObject]
+    folders: Sequence[str]
+    following: str | None
+
+
+async def page(filesystem: S3FileSystem, bucket: str, **query: object) -> Page:
+    """Ask for one page. A page that says that others follow, and not where they begin, is an error."""
+    await filesystem.set_session()
+    client = await filesystem.get_s3(bucket)
+    client.meta.events.register_first(_EVENT, _read, unique_id=_PAGE)
+    answer = await filesystem._call_s3("list_objects_v2", Bucket=bucket, **query)
+    found, is_truncated = answer.get(_PAGE) or _page_of(answer)
+    if (is_truncated and not found.following) or found.following == query.get("ContinuationToken", ""):
+        raise StorageError(
+            f"the listing of s3://{bucket}/{query.get('Prefix', '')} broke off: a page without a way on",
+            hint="the listing must be complete: nothing was changed; try again",
+        )
+    return found
+
+
+def object_of(name: str, size_bytes: int, answer: Answer) -> StoredObject:
+    """An object as botocore tells it."""
+    changed_at = answer.get("LastModified")
+    modified_at = changed_at.astimezone(timezone.utc) if changed_at is not None else UNDATED
+    return StoredObject(name, size_bytes, modified_at, answer.get("ETag"))
+
+
+def _page_of(answer: Answer) -> tuple[Page, bool]:
+    objects = [object_of(entry["Key"], entry["Size"], entry) for entry in answer.get("Contents", ())]
+    folders = [each["Prefix"] for each in answer.get("CommonPrefixes", ())]
+    is_truncated = bool(answer.get("IsTruncated"))
+    return Page(objects, folders, answer.get("NextContinuationToken") if is_truncated else None), is_truncated
+
+
+def _read(response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: object) -> None:
+    """Take the page out of an answer, before botocore's handlers and parser read it."""
+    if response_dict["status_code"] == 200 and (read := _read_page(response_dict["body"])) is not None:
+        customized_response_dict[_PAGE] = read
+        response_dict["body"] = _EMPTY
+
+
+def _read_page(body: bytes) -> tuple[Page, bool] | None:
+    """None where a page is not surely what it seems to be."""
+    try:
+        text = body.decode()
+        objects, folders = _objects(text), _folders(text)
+    except ValueError:
+        return None
+    if not _ROOT.match(text) or "</ListBucketResult>" not in text or "<!" in text or objects is None:
+        return None
+    is_truncated = "<IsTruncated>true</IsTruncated>" in text
+    if not is_truncated and "<IsTruncated>false</IsTruncated>" not in text:
+        return None
+    token = _TOKEN.search(text)
+    if folders is None or (token is None and "<NextContinuationToken>" in text):
+        return None
+    return Page(objects, folders, token[1] if token and is_truncated else None), is_truncated
+
+
+def _objects(text: str) -> list[StoredObject] | None:
+    names, sizes, times, etags = _KEY.findall(text), _SIZE.findall(text), _TIME.findall(text), _ETAG.findall(text)
+    if not text.count("<Contents") == len(names) == len(sizes) == len(times) == len(etags):
+        return None
+    etags = [etag.replace("&quot;", '"').replace("&#34;", '"') for etag in etags]
+    decoded = _decoded(names, text)
+    if decoded is None or any("&" in etag for etag in etags):
+        return None
+    return list(map(StoredObject, decoded, map(int, sizes), map(_moment, times), etags))
+
+
+def _folders(text: str) -> list[str] | None:
+    folders = _FOLDER.findall(text)
+    return _decoded(folders, text) if len(folders) == text.count("<CommonPrefixes") else None
+
+
+def _decoded(names: list[str], text: str) -> list[str] | None:
+    """As botocore decodes them. What XML itself escapes or normalises is left to a reader of XML."""
+    joined = "\n".join(names)
+    if "&" in joined or "\r" in joined or joined.count("\n") > len(names) - 1 > 0:
+        return None
+    if "<EncodingType>url</EncodingType>" not in text:
+        return names
+    for code, sign in _CODES:
+        joined = joined.replace(code, sign)
+    return [unquote_plus(name) for name in names] if "%" in joined else joined.split("\n")[: len(names)]
+
+
+def _moment(text: str) -> datetime:
+    """Raises ValueError for all but UTC to the second or the millisecond."""
+    if len(text) not in (20, 24) or text[-1] != "Z":
+        raise ValueError(text)
+    return datetime.fromisoformat(text[:-1] + "+00:00")
