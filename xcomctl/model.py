@@ -161,6 +161,8 @@ class Deletion:
     """With an error: the store may have deleted it all the same, and its answer was lost."""
     handle: str | None = None
     """What the store calls this removal: the version id of a delete marker."""
+    slow_down: bool = False
+    """With an error: the store wants fewer requests, and may do it a little later."""
 
 
 class Outcome(str, Enum):

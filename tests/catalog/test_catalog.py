@@ -16,7 +16,7 @@ from sqlalchemy import event
 from tests.lab.database import Database, Databases
 from tests.lab.world import WHEN, Push, World
 from xcomctl.backend.reference import parse_base, place
-from xcomctl.catalog import Catalog, Mention, open_catalog
+from xcomctl.catalog import Catalog, References, open_catalog
 from xcomctl.errors import NotFoundError
 from xcomctl.model import Filter, State, XComKey
 
@@ -32,9 +32,9 @@ def reference(task_id="t", base="s3://conn@bucket/xcom", leaf=None) -> str:
     return f"{base}/d/{RUN}/{task_id}/{leaf or uuid4()}"
 
 
-def names(mentions: Iterable[Mention]) -> list[set[str]]:
+def names(pages: Iterable[References]) -> list[set[str]]:
     """What each of the values mentions."""
-    return [mention.names for mention in mentions]
+    return [mention.names for page in pages for mention in page]
 
 
 def opened(database: Database) -> Catalog:
@@ -143,7 +143,7 @@ def test_rows_come_in_pages_and_none_is_lost(database: Database, world: World, m
     world.push_many(pushes)
     found = [(x.dag_id, x.run_id, x.task_id, x.map_index) for x in opened(database).rows(EVERYTHING)]
     assert sorted(found) == sorted(push.task for push in pushes)
-    assert sum(len(mention.names) for mention in opened(database).references()) == len(pushes)
+    assert sum(map(len, names(opened(database).references()))) == len(pushes)
     some = opened(database).rows(Filter(dag_ids=("d1",)))
     assert {x.run_id for x in some} == {"r1", "r4"}
 
@@ -181,7 +181,7 @@ def test_another_schema_than_the_default(databases: Databases, label):
         world.push("d", RUN, "t", value=json.dumps(reference()))
         found = opened(database)
         assert [xcom.state for xcom in found.rows(EVERYTHING)] == [State.EXTERNAL]
-        assert len(list(found.references())) == 1
+        assert len(names(found.references())) == 1
         assert found.latest_run(XComKey("d", "latest", "t")) == RUN
         assert found.tasks.known_dags({"d", "e"}) == {"d"}
 

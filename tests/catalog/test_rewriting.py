@@ -150,3 +150,19 @@ def test_reading_opens_nothing_for_writing(database: Database, world: World):
     catalog = open_catalog(database.url, database.schema, None)
     with pytest.raises(Exception, match="readonly"), catalog.database.engine.begin() as connection:
         connection.exec_driver_sql("DELETE FROM xcom")
+
+
+def test_many_rows_are_read_as_each_by_itself(database: Database, world: World, monkeypatch: pytest.MonkeyPatch):
+    """Also what is too long to be read together, what is gone, and more rows than go into one statement."""
+    monkeypatch.setattr("xcomctl.catalog.rewriting.READ_AT_ONCE", 3)
+    monkeypatch.setattr("xcomctl.catalog.rewriting.READ_AT_ONCE_BYTES", 1000)
+    for number, value in enumerate([*VALUES, "1", "null", '"ünï"', *VALUES, '{"a": 1}']):
+        world.push("d", "r", "t", number, value=value)
+    found = rewriter(database)
+    listed = list(rows(found))
+    world.delete_xcom("d", "r", "t", 4)
+    expected = [(row, found.text(row)) for row in listed]
+    assert list(found.texts(listed)) == expected
+    assert len(expected) == 10 and [row.xcom.map_index for row, text in expected if text is None] == [4]
+    for _, text in expected:
+        assert text is None or found.swap(text, NEW, found.now() + SOON)

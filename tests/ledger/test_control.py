@@ -71,15 +71,15 @@ def test_where_it_cannot_be(base: str, named: str):
 
 
 def test_marks_are_those_of_the_newest_file(control: Control):
-    assert read_marks(control, "b") == {}
+    assert list(read_marks(control, "b")) == []
     for number in range(4):
         marks = [
             Mark(f"d/r\u00fcn \U0001f600/t/{number}", '"etag"', NOW, NOW + timedelta(hours=number)),
             Mark("x", None, NOW, NOW),
         ]
         write_marks(control, "b", f"operation {number}", marks)
-        assert set(read_marks(control, "b").values()) == set(marks)
-        assert read_marks(control, "another base") == {}
+        assert set(read_marks(control, "b")) == set(marks)
+        assert list(read_marks(control, "another base")) == []
     assert len(control.listed("marks/")) == 2
 
 
@@ -88,7 +88,7 @@ def test_strangers_among_the_marks_are_nobodys_business(control: Control, stray:
     control.write(f"marks/{stray}", b"not ours")
     for number in range(4):
         write_marks(control, "base", f"op{number}", [Mark(f"{number}", "v", NOW, NOW)])
-        assert set(read_marks(control, "base")) == {f"{number}"}
+        assert {mark.name for mark in read_marks(control, "base")} == {f"{number}"}
     assert control.read(f"marks/{stray}") == b"not ours"
 
 
@@ -97,7 +97,7 @@ def test_the_newest_marks_are_those_of_the_greatest_number(control: Control):
     control.write("marks/99999999-op.jsonl.gz", gzip.compress(b'{"base": "base"}\n'))
     for number in range(3):
         write_marks(control, "base", f"op{number}", [Mark(f"{number}", "v", NOW, NOW)])
-        assert set(read_marks(control, "base")) == {f"{number}"}
+        assert {mark.name for mark in read_marks(control, "base")} == {f"{number}"}
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,7 @@ def test_marks_that_nobody_wrote_are_none(control: Control, broken: bytes):
     write_marks(control, "b", "operation", [Mark("x", None, NOW, NOW)])
     (file,) = control.listed("marks/")
     control.write(control.name_of(file), broken)
-    assert read_marks(control, "b") == {}
+    assert list(read_marks(control, "b")) == []
 
 
 def test_a_claim_comes_back_as_it_was(control: Control):

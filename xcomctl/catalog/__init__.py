@@ -4,7 +4,8 @@ Tables are read by Core, never by Airflow's models, which hide the rows of earli
 transactions over ranges of a key; a large value is never fetched unless it is the one asked for.
 """
 
-from xcomctl.catalog.catalog import Catalog, Mention, StoredValue, open_catalog
+from xcomctl.catalog.catalog import Catalog, StoredValue, open_catalog
+from xcomctl.catalog.mentions import Mention, References
 from xcomctl.catalog.schema import Schema
 
-__all__ = ["Catalog", "Mention", "Schema", "StoredValue", "open_catalog"]
+__all__ = ["Catalog", "Mention", "References", "Schema", "StoredValue", "open_catalog"]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from xcomctl.backend import payload, reference
 from xcomctl.catalog.database import COORDINATES_PER_QUERY, Database, chunks, open_database, utc
+from xcomctl.catalog.mentions import References, decoded, references_in, referred
 from xcomctl.catalog.schema import Form, Schema, Table
 from xcomctl.catalog.selection import conditions, matches
 from xcomctl.catalog.source import Source, clause, source_of
@@ -57,23 +58,6 @@ class Row:
     string: str | None = None
     encodings: int = 0
     digest: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Mention:
-    """A small value that may refer to objects. `names` are the unique parts of all that it mentions.
-
-    `text` is the string that it is, or its JSON text; `pushed_at` when it was stored, as the driver gives it.
-    """
-
-    names: set[str]
-    text: str
-    pushed_at: Any
-
-    @property
-    def stored_at(self) -> datetime | None:
-        """When the row was written; None for tables that do not tell."""
-        return utc(self.pushed_at)
 
 
 def open_catalog(url: str, namespace: str | None, base: reference.Address | None) -> Catalog:
@@ -270,31 +254,17 @@ class Catalog:
             raise NotFoundError(f"no run holds the XCom {named}", hint=self._what_is_there(named))
         return str(max(held, key=lambda row: str(row.started_at)).run_id)
 
-    def references(self) -> Iterator[Mention]:
+    def references(self) -> Iterator[References]:
         """Every value that refers to objects or to a place under the base path, in any table that Airflow reads."""
-        return self._references(self.schema.roots)
+        return references_in(self.database, self.schema.roots, self._base)
 
-    def archived_references(self) -> Iterator[Mention]:
+    def archived_references(self) -> Iterator[References]:
         """The same of the archives and of what may be such, to be read last: rows move from the others to these.
 
         The tables are looked at anew: `airflow db clean` may have made one since.
         """
         self.database.look_again()
-        return self._references((*self.schema.archives, *self.schema.suspects))
-
-    def _references(self, tables: Sequence[Table]) -> Iterator[Mention]:
-        from sqlalchemy import literal_column, select
-
-        for table in tables:
-            page = next((name for name in ("dag_run_id", "id") if name in table.columns), None)
-            pushed = "timestamp" if "timestamp" in table.columns else None
-            x = clause(self.schema, table.name, [name for name in (page, pushed, "value") if name], alias="x")
-            root = self._dialect.small_mention(x.c.value, table.form, _below(self._base))
-            pushed_at = x.c.timestamp if pushed else literal_column("NULL")
-            query = select(root.label("root"), pushed_at.label("pushed_at")).select_from(x).where(root.is_not(None))
-            indexed = page if table in self.schema.live else None
-            for row in self.database.pages(x.c[indexed], x, query, ()) if indexed else self.database.stream(query):
-                yield _mention(row)
+        return references_in(self.database, (*self.schema.archives, *self.schema.suspects), self._base)
 
     def still_referenced(self, placements: Collection[reference.Placement]) -> set[str]:
         """Of some objects the unique parts that a row under their own coordinates refers to now, in any attempt."""
@@ -304,7 +274,7 @@ class Catalog:
         for table in self.schema.live:
             source = source_of(table, self.schema)
             for some in chunks(coordinates, COORDINATES_PER_QUERY):
-                found.update(unique for row in self._mentioning(source, some) for unique in _referred(row.root))
+                found.update(unique for row in self._mentioning(source, some) for unique in referred(row.root))
         return found
 
     def rows_mentioning(self, unique: str) -> Iterator[str]:
@@ -321,7 +291,7 @@ class Catalog:
             found = self._dialect.contains(value, table.form, f"%{unique}%")
             query = select(root.label("root"), *names).select_from(x).where(root.is_not(None), found)
             for row in self.database.stream(query):
-                if unique in _referred(row.root):
+                if unique in referred(row.root):
                     yield " ".join((f"{self}: {table.name}", *map(str, row[1:]))).rstrip()
 
     def referring_tasks(self, tasks: Collection[Coordinates]) -> set[Coordinates]:
@@ -331,7 +301,7 @@ class Catalog:
             source = source_of(table, self.schema)
             for some in chunks(sorted(t for t in tasks if self._dialect.can_hold("".join(t))), COORDINATES_PER_QUERY):
                 found.update(
-                    (r.dag_id, r.run_id, r.task_id) for r in self._mentioning(source, some) if _referred(r.root)
+                    (r.dag_id, r.run_id, r.task_id) for r in self._mentioning(source, some) if referred(r.root)
                 )
         return found
 
@@ -373,7 +343,7 @@ class Catalog:
         """Where a value is: Airflow follows a reference only if it is encoded once and lies under the base path."""
         if row.is_pickle:
             return State.PICKLED, None
-        unwrapped = reference.unwrap(_decoded(row.string)) if row.string is not None else None
+        unwrapped = reference.unwrap(decoded(row.string)) if row.string is not None else None
         address = reference.recognise(unwrapped[0], self._base) if unwrapped else None
         if unwrapped is None or address is None:
             return State.INLINE, None
@@ -450,34 +420,6 @@ def _string(stored: Any) -> tuple[str | None, int]:
         return None, 0
     held = reference.unwrap(stored) if isinstance(stored, str) else payload.string_of(bytes(stored))
     return held or (None, 0)
-
-
-def _decoded(stored: Any) -> str:
-    """The text of a value that may be bytes, or the memoryview that psycopg2 makes of them."""
-    return stored if isinstance(stored, str) else bytes(stored).decode("utf-8", errors="replace")
-
-
-def _referred(stored: Any) -> set[str]:
-    """The unique parts of the objects that a small value mentions. A pickle is searched as text, never loaded."""
-    text = _decoded(stored)
-    unwrapped = reference.unwrap(text)
-    return reference.mentioned(text) | (reference.mentioned(unwrapped[0]) if unwrapped else set())
-
-
-def _mention(row: Answer[Any]) -> Mention:
-    text = _decoded(row.root)
-    unwrapped = reference.unwrap(text)
-    names = reference.mentioned(text) | (reference.mentioned(unwrapped[0]) if unwrapped else set())
-    return Mention(names, unwrapped[0] if unwrapped else text, row.pushed_at)
-
-
-def _below(base: reference.Address | None) -> list[str]:
-    """A LIKE pattern for values that may name something under the base path, in any spelling of the way there."""
-    if base is None:
-        return []
-    last = base.location.bucket or base.location.name.rpartition("/")[2]
-    plain = re.match(r"[\w.-]*", last, re.ASCII)  # JSON may spell out what is not ASCII
-    return [f"%{plain[0]}{'/' if plain[0] == last else ''}%"] if plain and plain[0] else []
 
 
 def _stored(value: Any) -> str | bytes | None:

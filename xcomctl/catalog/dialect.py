@@ -68,6 +68,8 @@ class Dialect:
     stored: Callable[[str, Form], Column]
     kept: Callable[[str, Form], Column] | None
     clock: Callable[[], Column]
+    digests_whole: bool
+    """Whether `digest` is of nothing but what `whole` gives, as UTF-8: then it need not be asked for."""
     is_compressed: Callable[[Column], Column] | None
     """Whether JSON is stored smaller than its text for being compressed; None where it is stored as text."""
     stores_json_parsed: bool
@@ -200,6 +202,7 @@ def _postgresql(tells_compression: bool) -> Dialect:
         stored=stored,
         kept=lambda text, form: whole(stored(text, form), form),
         clock=lambda: func.timezone("UTC", func.clock_timestamp()),
+        digests_whole=True,
         is_compressed=is_compressed,
         stores_json_parsed=True,
         compares_times=True,
@@ -269,6 +272,7 @@ def _mysql(is_mariadb: bool) -> Dialect:
         stored=_as_written,
         kept=None if is_mariadb else lambda text, form: cast(cast(literal(text, Text), JSON), Text),
         clock=lambda: func.sysdate(literal_column("6")),
+        digests_whole=False,
         is_compressed=None if is_mariadb else lambda value: false(),
         stores_json_parsed=False,
         compares_times=True,
@@ -334,6 +338,7 @@ def _sqlite() -> Dialect:
         stored=_as_written,
         kept=kept,
         clock=lambda: func.strftime("%Y-%m-%d %H:%M:%f", "now"),
+        digests_whole=False,
         is_compressed=None,
         stores_json_parsed=False,
         compares_times=False,

@@ -84,8 +84,11 @@ def open_engine(url_text: str) -> Engine:
     return engine
 
 
-def open_writing_engine(url: URL) -> Engine:
-    """An engine that may change the database whose reading engine has this URL. Each statement commits by itself."""
+def open_writing_engine(url: URL, at_once: int = 1) -> Engine:
+    """An engine that may change the database whose reading engine has this URL. Each statement commits by itself.
+
+    It has so many connections; but one on SQLite, which lets one write at a time. Who finds none free waits.
+    """
     from sqlalchemy import create_engine, event
     from sqlalchemy.pool import QueuePool
 
@@ -94,7 +97,9 @@ def open_writing_engine(url: URL) -> Engine:
     engine = create_engine(
         url,
         poolclass=QueuePool,
-        pool_size=1,
+        pool_size=1 if url.drivername.startswith("sqlite") else at_once,
+        max_overflow=0,
+        pool_timeout=None,
         pool_pre_ping=True,
         connect_args=_connect_arguments(url),
         isolation_level="AUTOCOMMIT",

@@ -6,30 +6,42 @@ commit of its change there is no step of ours that could stall.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
-from typing import Any
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any
 
 from xcomctl.catalog.catalog import Catalog, Row
 from xcomctl.catalog.engine import connected
-from xcomctl.catalog.schema import Form
-from xcomctl.catalog.writing import Writer, is_row
+from xcomctl.catalog.schema import Form, Table
+from xcomctl.catalog.writing import Writer, is_row, key_columns
+
+if TYPE_CHECKING:
+    from sqlalchemy.sql import Select
+
+READ_AT_ONCE = 32
+READ_AT_ONCE_BYTES = 1024 * 1024
+"""So many rows are read by one statement, as far as their texts are no longer than that."""
 
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """The whole value of a row: its text as it is stored, the database's own digest of it, and its size on disk."""
+    """The whole value of a row: its text as it is stored, the database's own digest of it, and its size on disk.
+
+    `is_json` says that the database holds nothing else there; where it is False nobody knows.
+    """
 
     row: Row
     data: bytes
     digest: str
     space_bytes: int
+    is_json: bool = False
 
 
 class Rewriter(Writer):
-    """Reads rows one by one to change them. Raises `MetadataError` where the database refuses."""
+    """Reads rows to change each by itself. Raises `MetadataError` where the database refuses."""
 
     def require_rights(self) -> None:
         """Raise `MetadataError` where rows may not be changed: before an object is written for each of them."""
@@ -41,18 +53,62 @@ class Rewriter(Writer):
 
     def text(self, row: Row) -> Text | None:
         """The value of a row as it is now; None when there is no such row any more, or no value."""
-        from sqlalchemy import select
-
         x = self._table(row.table)
-        whole = self._dialect.whole(x.c.value, row.table.form)
-        digest = self._dialect.digest(x.c.value, row.table.form)
-        space = self._dialect.space(x.c.value, row.table.form)
-        query = select(whole.label("whole"), digest.label("digest"), space.label("space"))
         with connected(self._engine) as connection:
-            values = connection.execute(query.where(*is_row(x, row))).first()
-        if values is None or values.whole is None:
+            values = connection.execute(self._whole(x, row.table).where(*is_row(x, row))).first()
+        return self._text(row, values) if values is not None else None
+
+    def texts(self, rows: Sequence[Row]) -> Iterator[tuple[Row, Text | None]]:
+        """The same of rows of one table: small ones many at a time, each of the others when it is asked for."""
+        for start in range(0, len(rows), READ_AT_ONCE):
+            some = rows[start : start + READ_AT_ONCE]
+            found = self._small(some) if len(some) > 1 else None
+            for row in some:
+                if found is not None and row.key not in found:
+                    yield row, None
+                else:
+                    yield row, (found or {}).pop(row.key, None) or self.text(row)
+
+    def _small(self, rows: Sequence[Row]) -> dict[tuple[Any, ...], Text | None]:
+        """The texts of those rows that are there, by their keys; None for one that is too long to be read so.
+
+        No large value is sent, and PostgreSQL makes each text once: OFFSET keeps the inner query by itself.
+        """
+        from sqlalchemy import case, func, select, tuple_
+
+        table = rows[0].table
+        x, names = self._table(table), key_columns(table)
+        keys = [x.c[name] for name in names]
+        here = [keys[0].in_([row.key[0] for row in rows])]
+        if len(keys) > 1:
+            here.append(tuple_(*keys).in_([row.key for row in rows]))
+        inner = self._whole(x, table).add_columns(*keys).where(*here).offset(0).subquery("t")
+        # SQLite of before 2023 knows no octet_length; the length of a text in letters bounds it as well.
+        length = func.length if self._engine.dialect.name == "sqlite" else func.octet_length
+        fits = length(inner.c.whole) <= READ_AT_ONCE_BYTES
+        whole = case((fits, inner.c.whole)).label("whole")
+        query = select(whole, inner.c.digest, inner.c.space, *(inner.c[name] for name in names))
+        with connected(self._engine) as connection:
+            values = connection.execute(query).all()
+        by_key = {row.key: row for row in rows}
+        return {tuple(v)[3:]: self._text(by_key[tuple(v)[3:]], v) for v in values if tuple(v)[3:] in by_key}
+
+    def _whole(self, x: Any, table: Table) -> Select[Any]:
+        """What makes a `Text`."""
+        from sqlalchemy import null, select
+
+        dialect, value = self._dialect, x.c.value
+        digest = null() if dialect.digests_whole else dialect.digest(value, table.form)
+        space = dialect.space(value, table.form)
+        return select(dialect.whole(value, table.form).label("whole"), digest.label("digest"), space.label("space"))
+
+    def _text(self, row: Row, values: Any) -> Text | None:
+        if values.whole is None:
             return None
-        return Text(row, _as_bytes(values.whole), str(values.digest), int(values.space))
+        data = _as_bytes(values.whole)
+        digest = sha256(data).hexdigest() if self._dialect.digests_whole else str(values.digest)
+        is_json = self._dialect.stores_json_parsed and row.table.form is Form.JSON
+        return Text(row, data, digest, int(values.space), is_json)
 
     def swap(self, text: Text, new: str, deadline: datetime) -> bool:
         """Let the row hold another JSON text, unless it has changed since it was read, or it is too late.

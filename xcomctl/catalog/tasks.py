@@ -67,6 +67,13 @@ class Tasks:
                     )
         return known & asked
 
+    def dags_with_runs(self) -> set[str]:
+        """All DAGs that have runs."""
+        from sqlalchemy import select
+
+        dag_id = clause(self._database.schema, "dag_run", ("dag_id",)).c.dag_id
+        return {row.dag_id for row in self._database.fetch(select(dag_id).distinct())}
+
     def known_runs(self, runs: Collection[tuple[str, str]]) -> set[tuple[str, str]]:
         """Of some runs, by DAG and run id, those that are there."""
         from sqlalchemy import select, tuple_

@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 class Writer:
     """A catalogue whose rows may change."""
 
-    def __init__(self, catalog: Catalog) -> None:
+    def __init__(self, catalog: Catalog, at_once: int = 1) -> None:
         self._catalog = catalog
         self._dialect = catalog.database.dialect
-        self._engine: Engine = open_writing_engine(catalog.database.engine.url)
+        self._engine: Engine = open_writing_engine(catalog.database.engine.url, at_once)
 
     def close(self) -> None:
         """Let go of the database."""

@@ -8,6 +8,6 @@ from xcomctl.ledger.audit import Batch, Record, Removed
 from xcomctl.ledger.claim import Claim
 from xcomctl.ledger.control import Control, control_folder
 from xcomctl.ledger.lease import Holder, Lease
-from xcomctl.ledger.marks import Mark
+from xcomctl.ledger.marks import Mark, Marks
 
-__all__ = ["Batch", "Claim", "Control", "Holder", "Lease", "Mark", "Record", "Removed", "control_folder"]
+__all__ = ["Batch", "Claim", "Control", "Holder", "Lease", "Mark", "Marks", "Record", "Removed", "control_folder"]

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import gzip
 import json
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from hashlib import sha256
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -178,25 +180,43 @@ class Control:
     def read_lines(self, name: str) -> Iterator[Facts]:
         """The lines of a file that `write_lines` wrote; none where there is no file."""
         data = self.read(name)
-        if data is None:
-            return
-        try:
-            text = gzip.decompress(data) if name.endswith(".gz") else data
-            lines = [json.loads(line) for line in text.splitlines()]
-        except (ValueError, OSError, EOFError) as error:
-            raise self.broken(name, error) from error
-        if not all(isinstance(line, dict) for line in lines):
-            raise self.broken(name, "not a JSON object a line")
-        yield from lines
+        if data is not None:
+            yield from lines_of(self.folder + name, data)
 
     def write_lines(self, name: str, lines: Iterable[Facts]) -> None:
         """Write one JSON object a line, compressed where the name ends in `.gz`."""
-        text = b"".join(json.dumps(line, default=str).encode() + b"\n" for line in lines)
-        self.write(name, gzip.compress(text, 6, mtime=0) if name.endswith(".gz") else text)
+        text = (json.dumps(line, default=str).encode() + b"\n" for line in lines)
+        self.write(name, _compressed(text) if name.endswith(".gz") else b"".join(text))
 
     def broken(self, name: str, reason: object) -> BrokenStateError:
         """The error for an object of this folder that is not what a run wrote."""
-        return BrokenStateError(
-            f"gc's own object {self.folder}{name} cannot be read: {reason}",
-            hint="somebody has changed it; move it away, and gc starts that part anew",
-        )
+        return _broken(self.folder + name, reason)
+
+
+def lines_of(name: str, data: bytes) -> Iterator[Facts]:
+    """The lines of a file of this name that `Control.write_lines` wrote. Raises `BrokenStateError` on the way."""
+    try:
+        with gzip.open(BytesIO(data)) if name.endswith(".gz") else BytesIO(data) as file:
+            for text in file:
+                line = json.loads(text)
+                if not isinstance(line, dict):
+                    raise ValueError("not a JSON object a line")
+                yield line
+    except (ValueError, OSError, EOFError, zlib.error) as error:
+        raise _broken(name, error) from error
+
+
+def _compressed(pieces: Iterable[bytes]) -> bytes:
+    """Many pieces as one gzip file, which tells no time: the same pieces make the same bytes."""
+    packed = BytesIO()
+    with gzip.GzipFile(fileobj=packed, mode="wb", compresslevel=6, mtime=0) as file:
+        for piece in pieces:
+            file.write(piece)
+    return packed.getvalue()
+
+
+def _broken(name: str, reason: object) -> BrokenStateError:
+    return BrokenStateError(
+        f"gc's own object {name} cannot be read: {reason}",
+        hint="somebody has changed it; move it away, and gc starts that part anew",
+    )

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import chain
 
+from xcomctl.backend.reference import unique_part
 from xcomctl.errors import StorageError
-from xcomctl.ledger.control import Control, Facts
+from xcomctl.ledger.control import Control, Facts, lines_of
+from xcomctl.model import StoredObject
+from xcomctl.numbers import Flags, Hashes, Numbers, hashes_of, microseconds, moment
 
 FOLDER = "marks/"
 FILES_KEPT = 2
@@ -28,30 +32,70 @@ class Mark:
     first_seen: datetime
 
 
-def read_marks(control: Control, base: str) -> Mapping[str, Mark]:
-    """The marks of the last run that made any, by name; none of another base path.
+class Marks:
+    """The marks of one run, kept as they are stored and read anew each time; what is asked of them is at hand."""
+
+    def __init__(self, name: str = "", data: bytes = b"") -> None:
+        """Raises `StorageError`, ValueError, KeyError, TypeError or AttributeError for what no run has written."""
+        import numpy as np
+
+        self._name, self._data = name, data
+        columns = np.fromiter(chain.from_iterable(map(_numbers, self)), np.int64).reshape(-1, 4).T
+        order = np.argsort(columns[0])
+        self._names, self._identities, self._first_seen = (column[order] for column in columns[:3])
+        self._uniques = Hashes([columns[3]])
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __iter__(self) -> Iterator[Mark]:
+        lines = lines_of(self._name, self._data) if self._data else iter(())
+        next(lines, None)
+        return map(_mark, lines)
+
+    def may_hold(self, uniques: Numbers) -> Flags:
+        """Of some objects, by the hashes of their unique parts, which may have a mark."""
+        return self._uniques.holding(uniques)
+
+    def on(self, objects: Mapping[str, StoredObject]) -> list[Mark | None]:
+        """The marks on some objects, by their relative names; None on one that was not marked as it is now."""
+        import numpy as np
+
+        if not len(self) or not objects:
+            return [None] * len(objects)
+        names = hashes_of(list(objects))
+        places = np.minimum(np.searchsorted(self._names, names), len(self) - 1)
+        identities = np.array([_identity(name, found) for name, found in objects.items()], np.int64)
+        same = (self._names[places] == names) & (self._identities[places] == identities)
+        times = zip(objects.items(), self._first_seen[places].tolist(), same.tolist(), strict=True)
+        return [
+            Mark(name, found.version, found.modified_at, moment(at)) if is_same else None
+            for (name, found), at, is_same in times
+        ]
+
+
+def read_marks(control: Control, base: str) -> Marks:
+    """The marks of the last run that made any; none of another base path.
 
     A file that cannot be read counts as none: the sightings start anew, and nothing is deleted sooner for it.
     """
     files = _files(control)
-    if not files:
-        return {}
     try:
-        header, *lines = control.read_lines(files[max(files)])
-        if header.get("base") != base:
-            return {}
-        return {mark.name: mark for mark in map(_mark, lines)}
-    except (StorageError, ValueError, KeyError, TypeError):
-        return {}
+        name = files[max(files)] if files else ""
+        data = control.read(name) if name else None
+        if data is None or next(lines_of(name, data), {}).get("base") != base:
+            return Marks()
+        return Marks(name, data)
+    except (StorageError, ValueError, KeyError, TypeError, AttributeError):
+        return Marks()
 
 
-def write_marks(control: Control, base: str, operation_id: str, marks: Collection[Mark]) -> None:
+def write_marks(control: Control, base: str, operation_id: str, marks: Iterable[Mark]) -> None:
     """Let these be the marks from now on."""
     files = _files(control)
     number = max(files, default=0) + 1
-    header = {"schema": 1, "base": base, "operation_id": operation_id}
-    lines: list[Facts] = [header, *map(_line, marks)]
-    control.write_lines(f"{FOLDER}{number:08}-{operation_id}.jsonl.gz", lines)
+    header: Facts = {"schema": 1, "base": base, "operation_id": operation_id}
+    control.write_lines(f"{FOLDER}{number:08}-{operation_id}.jsonl.gz", chain([header], map(_line, marks)))
     control.discard([files[each] for each in sorted(files)[: 1 - FILES_KEPT]])
 
 
@@ -61,7 +105,16 @@ def _files(control: Control) -> dict[int, str]:
     return {int(matched[1]): name for name in names if (matched := _NAME.fullmatch(name))}
 
 
-def _line(mark: Mark) -> dict[str, str | None]:
+def _identity(name: str, marked: Mark | StoredObject) -> int:
+    return hash((name, marked.version, marked.modified_at))
+
+
+def _numbers(mark: Mark) -> tuple[int, int, int, int]:
+    unique = unique_part(mark.name) or mark.name
+    return hash(mark.name), _identity(mark.name, mark), microseconds(mark.first_seen), hash(unique)
+
+
+def _line(mark: Mark) -> Facts:
     times = {"modified_at": mark.modified_at.isoformat(), "first_seen": mark.first_seen.isoformat()}
     return {"name": mark.name, "version": mark.version, **times}
 
