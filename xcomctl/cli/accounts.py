@@ -32,7 +32,7 @@ def tell_plan(account: Account, said: Report) -> None:
         said.warning(
             "deletes are unconditional here: the store honours no condition, so each object is looked up first"
         )
-    for candidate in plan.candidates:
+    for candidate in plan.candidates if said.display.verbose else ():
         found = candidate.object
         facts = {"size_bytes": found.size_bytes, "modified_at": found.modified_at.isoformat()}
         cause, due_at = candidate.cause.value, candidate.due_at.isoformat(timespec="seconds")
@@ -129,6 +129,8 @@ def tell_failures(account: Account, said: Report) -> None:
     tell_some(account.failures, said)
     if any(failure["code"] == "delete_failed" for failure in account.failures):
         said.warning("what failed was kept; may these credentials delete here? the next run tries again")
+    if account.slow_downs:
+        said.note(f"the store was too busy {account.slow_downs} times: it was asked for less at a time")
     if account.stopped is not None:
         said.note("stopped before all was done; the next run goes on")
     if account.deleted.count:

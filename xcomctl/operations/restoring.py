@@ -83,8 +83,8 @@ class Restoration:
         base = self.scope.base.location.url
         names = {self.scope.relative(each.kept.object.name) for each in self.selected}
         marks = read_marks(self.scope.control, base)
-        left = [mark for name, mark in marks.items() if name not in names]
-        if len(left) < len(marks):
+        if any(mark.name in names for mark in marks):
+            left = (mark for mark in marks if mark.name not in names)
             write_marks(self.scope.control, base, self.operation_id, left)
 
     @property

@@ -20,7 +20,7 @@ from xcomctl.model import Severity, State
 from xcomctl.operations.concurrency import at_once
 from xcomctl.operations.fsck.terms import Finding, Kind, of_row
 from xcomctl.operations.gc import Scope
-from xcomctl.operations.gc.evidence import Listing
+from xcomctl.operations.gc.listing import Listing
 from xcomctl.operations.rows import meaning
 
 LOOKUPS_AT_ONCE = 16
@@ -33,7 +33,7 @@ class Listed:
     """The names of the objects that a listing showed."""
 
     def __init__(self, base: Address, listing: Listing) -> None:
-        self._names = frozenset(found.name for found, _ in listing.objects)
+        self._names = frozenset(found.name for found in listing.objects)
         self._spelled, self._folder = base.text.rstrip("/") + "/", base.location.folder
 
     def holds(self, row: Row) -> bool:

@@ -18,7 +18,8 @@ from xcomctl.operations.fsck.judging import Judge, refers
 from xcomctl.operations.fsck.objects import Listed, Lost, Reader
 from xcomctl.operations.fsck.terms import Finding, Kind, Questions, of_all
 from xcomctl.operations.gc import KEEP_TRASH, Candidate, Fate, Plan, Rules, Scope, Tally
-from xcomctl.operations.gc.evidence import Evidence, Listing, list_objects
+from xcomctl.operations.gc.evidence import Evidence
+from xcomctl.operations.gc.listing import Listing, list_objects
 from xcomctl.operations.gc.plan import look
 from xcomctl.operations.rows import literal, word
 

@@ -5,11 +5,11 @@
 
 from xcomctl.model import Watch
 from xcomctl.operations.gc.account import BYTES_FREE_WHEN, Account, by_cause, by_dag, due, new_operation_id
+from xcomctl.operations.gc.batches import Pace
 from xcomctl.operations.gc.collection import Collection, collecting
 from xcomctl.operations.gc.explain import Step, explain
 from xcomctl.operations.gc.plan import make_plan
 from xcomctl.operations.gc.scope import Scope, scope_of
-from xcomctl.operations.gc.sweep import Pace
 from xcomctl.operations.gc.terms import (
     CONFIRM_AFTER,
     CONFIRM_AFTER_FLOOR,

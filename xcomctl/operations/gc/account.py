@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from uuid import uuid4
 
 from xcomctl.errors import ExitCode, XcomctlError
 from xcomctl.model import Deletion, Outcome, Return, StoredObject, WayBack
-from xcomctl.operations.gc.terms import Candidate, Plan, Tally, counted
+from xcomctl.operations.gc.candidates import DagShare
+from xcomctl.operations.gc.terms import Plan, Tally, counted
 
 NOTHING = Tally()
 BYTES_FREE_WHEN = {
@@ -25,7 +25,8 @@ BYTES_FREE_WHEN = {
 class Account:
     """The counts of one run. `freed` are the bytes that nothing keeps any more: those of the trash that was emptied.
 
-    `stopped` says why a run ended before all that is due was gone: its time was up, or it was told to.
+    `stopped` says why a run ended before all that is due was gone: its time was up, or it was told to. `unanswered` are
+    the batches that are being deleted just now, `slow_downs` how often the store asked for fewer requests.
     """
 
     plan: Plan
@@ -37,6 +38,8 @@ class Account:
     freed: Tally = NOTHING
     stopped: str | None = None
     perhaps_changed: bool = False
+    unanswered: set[int] = field(default_factory=set)
+    slow_downs: int = 0
     failures: list[dict[str, str]] = field(default_factory=list)
 
     def enter(self, outcome: Deletion) -> None:
@@ -71,7 +74,8 @@ class Account:
     @property
     def has_changed(self) -> bool:
         """Whether anything is, or may be, another than before."""
-        return bool(self.deleted.count or self.healed.count or self.freed.count or self.perhaps_changed)
+        surely = self.deleted.count or self.healed.count or self.freed.count
+        return bool(surely or self.perhaps_changed or self.unanswered)
 
     @property
     def exit_code(self) -> ExitCode:
@@ -91,8 +95,8 @@ class Account:
             "listed": plan.listed,
             **fates,
             "live": plan.kept_by_rows,
-            "marked": NOTHING if plan.rules.single_pass or plan.refusals else tally_of(plan.waiting),
-            "deletable": tally_of(plan.deletable),
+            "marked": NOTHING if plan.rules.single_pass or plan.refusals else plan.waiting.tally,
+            "deletable": plan.deletable.tally,
             "deleted": self.deleted,
             "revived": plan.revived + self.revived,
             "vanished": self.vanished,
@@ -115,6 +119,7 @@ class Account:
             "bytes_free_when": BYTES_FREE_WHEN[self.plan.way],
             "conditional": not self.plan.look_first,
             "stopped": self.stopped,
+            "slow_downs": self.slow_downs,
             "due": [{"at": at.isoformat(), **_amounts(tally)} for at, tally in due(self.plan)],
             "causes": [{"cause": cause, **_amounts(tally)} for cause, tally in by_cause(self.plan).items()],
             "dags": [
@@ -124,46 +129,19 @@ class Account:
         }
 
 
-def tally_of(candidates: Iterable[Candidate]) -> Tally:
-    """The tally of some candidates."""
-    return Tally.of(*(candidate.object for candidate in candidates))
-
-
 def due(plan: Plan) -> list[tuple[datetime, Tally]]:
     """What becomes deletable when, the soonest first; nothing in a single pass, or where no mark was made."""
-    times: dict[datetime, Tally] = {}
-    for candidate in () if plan.rules.single_pass or plan.refusals else plan.waiting:
-        times[candidate.due_at] = times.get(candidate.due_at, NOTHING) + Tally.of(candidate.object)
-    return sorted(times.items())
+    return [] if plan.rules.single_pass or plan.refusals else sorted(plan.waiting.by_due().items())
 
 
 def by_cause(plan: Plan) -> dict[str, Tally]:
     """The candidates by why they are orphans."""
-    found: dict[str, Tally] = {}
-    for candidate in plan.candidates:
-        cause = candidate.cause.value
-        found[cause] = found.get(cause, NOTHING) + Tally.of(candidate.object)
-    return dict(sorted(found.items()))
-
-
-@dataclass(frozen=True, slots=True)
-class DagShare:
-    """The candidates of one DAG, and when the oldest was written."""
-
-    dag_id: str
-    objects: Tally
-    oldest: datetime
+    return dict(sorted(plan.candidates.by_cause().items()))
 
 
 def by_dag(plan: Plan) -> list[DagShare]:
     """The candidates by their DAG."""
-    found: dict[str, DagShare] = {}
-    for candidate in plan.candidates:
-        dag_id, modified_at = candidate.placement.dag_id, candidate.object.modified_at
-        share = found.get(dag_id, DagShare(dag_id, NOTHING, modified_at))
-        tally = share.objects + Tally.of(candidate.object)
-        found[dag_id] = DagShare(dag_id, tally, min(share.oldest, modified_at))
-    return [share for _, share in sorted(found.items())]
+    return [share for _, share in sorted(plan.candidates.shares.items())]
 
 
 def new_operation_id() -> str:

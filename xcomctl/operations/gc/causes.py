@@ -6,8 +6,9 @@ from collections.abc import Collection, Iterator, Sequence
 
 from xcomctl.backend.reference import Placement
 from xcomctl.catalog import Catalog
-from xcomctl.operations.gc.evidence import Evidence
-from xcomctl.operations.gc.terms import Cause
+from xcomctl.numbers import hashes_of
+from xcomctl.operations.gc.candidates import Cause
+from xcomctl.operations.gc.evidence import Evidence, folder_of
 
 Task = tuple[str, str, str]
 
@@ -16,37 +17,45 @@ BROKEN = frozenset({"failed", "up_for_retry", "upstream_failed", "removed", "res
 
 
 class Causes:
-    """What the databases know of the tasks that some orphans are named after."""
+    """What the databases know of the tasks that orphans are named after, asked for many at a time."""
 
-    def __init__(self, orphans: Collection[Placement], catalogs: Sequence[Catalog], evidence: Evidence) -> None:
-        tasks = {_task(orphan) for orphan in orphans}
-        dag_ids = {dag_id for dag_id, _, _ in tasks}
-        runs = {task[:2] for task in tasks}
-        self._archived = evidence.archived
-        self._dags = {dag_id for each in catalogs for dag_id in each.tasks.known_dags(dag_ids)}
-        self._runs = {run for each in catalogs for run in each.tasks.known_runs(runs)}
-        self._states: dict[Task, set[str]] = {}
-        for task, states in _states(tasks, catalogs):
-            self._states.setdefault(task, set()).update(states)
-        self._referring = {task for each in catalogs for task in each.referring_tasks(tasks)}
+    def __init__(self, catalogs: Sequence[Catalog], evidence: Evidence) -> None:
+        self._catalogs = catalogs
+        self._evidence = evidence
 
-    def of(self, orphan: Placement) -> Cause:
-        """The likeliest cause."""
-        task = _task(orphan)
-        if self._archived.holds(orphan):
-            return Cause.DB_CLEAN
-        if task[:2] not in self._runs:
-            return Cause.RUN_DELETED if orphan.dag_id in self._dags else Cause.DAG_DELETED
-        if task not in self._states:
-            return Cause.TASK_DELETED
-        if task in self._referring:
-            return Cause.OVERWRITTEN
-        return Cause.NEVER_COMMITTED if self._states[task] <= BROKEN else Cause.ROW_DELETED
+    def of(self, orphans: Sequence[Placement]) -> list[Cause]:
+        """The likeliest causes. Of tasks of runs that are gone nothing more is asked."""
+        dag_ids, runs = {orphan.dag_id for orphan in orphans}, {_run(orphan) for orphan in orphans}
+        dags = {dag_id for each in self._catalogs for dag_id in each.tasks.known_dags(dag_ids)}
+        known = {run for each in self._catalogs for run in each.tasks.known_runs(runs)}
+        tasks = {_task(orphan) for orphan in orphans if _run(orphan) in known}
+        states: dict[Task, set[str]] = {}
+        for task, some in _states(tasks, self._catalogs):
+            states.setdefault(task, set()).update(some)
+        archived = self._evidence.archived.names.holding(hashes_of([orphan.unique for orphan in orphans]))
+        referring = self._evidence.live.folders.holding(hashes_of([folder_of(orphan) for orphan in orphans]))
+
+        def cause(orphan: Placement, is_archived: bool, refers: bool) -> Cause:
+            if is_archived:
+                return Cause.DB_CLEAN
+            if _run(orphan) not in known:
+                return Cause.RUN_DELETED if orphan.dag_id in dags else Cause.DAG_DELETED
+            if _task(orphan) not in states:
+                return Cause.TASK_DELETED
+            if refers:
+                return Cause.OVERWRITTEN
+            return Cause.NEVER_COMMITTED if states[_task(orphan)] <= BROKEN else Cause.ROW_DELETED
+
+        return list(map(cause, orphans, archived.tolist(), referring.tolist()))
 
 
 def _states(tasks: Collection[Task], catalogs: Sequence[Catalog]) -> Iterator[tuple[Task, set[str]]]:
     for catalog in catalogs:
         yield from catalog.tasks.task_states(tasks).items()
+
+
+def _run(orphan: Placement) -> tuple[str, str]:
+    return orphan.dag_id, orphan.run_id
 
 
 def _task(orphan: Placement) -> Task:

@@ -11,12 +11,16 @@ from xcomctl.errors import StorageError
 from xcomctl.ledger import Lease
 from xcomctl.ledger.lease import held, holder, require_free
 from xcomctl.model import Deletion, Watch
+from xcomctl.numbers import Flags
 from xcomctl.operations.gc.account import Account, new_operation_id
+from xcomctl.operations.gc.batches import Pace
 from xcomctl.operations.gc.canary import placed
-from xcomctl.operations.gc.evidence import Listing, gather_for
+from xcomctl.operations.gc.evidence import gather_for
+from xcomctl.operations.gc.inventory import Block
+from xcomctl.operations.gc.listing import listing_of
 from xcomctl.operations.gc.plan import is_refused_beforehand, make_plan
 from xcomctl.operations.gc.scope import Scope
-from xcomctl.operations.gc.sweep import Pace, carry_out
+from xcomctl.operations.gc.sweep import carry_out
 from xcomctl.operations.gc.terms import Gate, Plan, Rules
 
 
@@ -31,11 +35,14 @@ class Collection:
     def look_again(self, watch: Watch = lambda step, done: None) -> None:
         """Read all rows once more, as after a person has thought about it: what is referred to by now stays."""
         plan = self.account.plan
-        deletable = [(each.object, each.placement) for each in plan.deletable]
-        listing = Listing(plan.seen_at, deletable, (), frozenset(), frozenset())
+        listing = listing_of(self.scope, plan.seen_at, [[each.object] for each in plan.deletable])
         evidence = gather_for(listing, self.scope, plan.rules, watch)
-        alive = {p.unique for _, p in deletable if evidence.live.holds(p) or evidence.archived.holds(p)}
-        kept = tuple(each for each in plan.deletable if each.placement.unique not in alive)
+
+        def is_orphan(block: Block) -> Flags:
+            uniques = block.columns["uniques"]
+            return ~(evidence.live.names.holding(uniques) | evidence.archived.names.holding(uniques))
+
+        kept = plan.deletable.that(is_orphan)
         self.account.plan = replace(plan, deletable=kept)
 
     def carry_out(self, pace: Pace = lambda: None) -> Iterator[Deletion]:

@@ -1,36 +1,30 @@
-"""What is known of the listed objects: which names the rows mention, and which attempts may still write."""
+"""What is known of the listed objects: which names the rows mention, and what does not fit."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
-from hashlib import blake2b
-from typing import TypeVar
+from datetime import datetime
 
 from xcomctl.backend.reference import (
-    OWN_FOLDER,
+    SIGNS_OF_MORE,
     Address,
     Placement,
     lies_below,
     mentioned,
     parse,
     place,
+    plain_reference,
     strings_in,
     unique_part,
 )
-from xcomctl.catalog import Catalog, Mention
-from xcomctl.catalog.selection import is_like
-from xcomctl.ledger.control import CLAIM
-from xcomctl.model import StoredObject, Watch
+from xcomctl.catalog import Mention, References
+from xcomctl.model import Watch
+from xcomctl.numbers import Hashes, Numbers, hashes_of
+from xcomctl.operations.gc.doubt import Doubt
+from xcomctl.operations.gc.listing import Listing, list_objects
 from xcomctl.operations.gc.scope import Scope
 from xcomctl.operations.gc.terms import Rules
-
-T = TypeVar("T")
-
-OWNER_REST = timedelta(hours=1)
-"""How long a task instance must be over before the names that it may reuse are collected (Airflow 3.4): more than
-its missed heartbeats (300 s), the life of its token (600 s) and the retries of its last request."""
 
 EXAMPLES = 20
 """So many of what is odd are remembered, to be named or looked up."""
@@ -38,45 +32,18 @@ EXAMPLES = 20
 
 @dataclass(frozen=True, slots=True)
 class Live:
-    """The names that references end in, as 64-bit hashes: a collision keeps an orphan and never takes a live object.
+    """The names that references end in, and the folders below the base path that they lead to.
 
-    Only the end of a reference counts, so no spelling of bucket, prefix or connection can hide one.
+    Only the end of a reference keeps an object, so no spelling of bucket, prefix or connection can hide one.
     """
 
     references: int
-    names: frozenset[int]
+    names: Hashes
+    folders: Hashes
 
     def holds(self, placement: Placement) -> bool:
         """Whether any reference ends in this object's unique part."""
-        return hashed(placement.unique) in self.names
-
-
-@dataclass(frozen=True, slots=True)
-class Doubt:
-    """What keeps an unreferenced object all the same: DAGs that no catalogue knows, attempts that may still write."""
-
-    unknown_dags: Collection[str]
-    unfinished_owners: Collection[str]
-
-    def covers(self, placement: Placement) -> bool:
-        """Whether this object is held."""
-        return placement.dag_id in self.unknown_dags or placement.owner in self.unfinished_owners
-
-
-@dataclass(frozen=True, slots=True)
-class Listing:
-    """Everything under the base path but gc's own objects, each with what its name tells, and the canaries in it.
-
-    `uniques` are the unique parts of the names as hashes, `strangers` the names of no known layout; `claims` are those
-    that other runs of gc have laid on base paths somewhere below.
-    """
-
-    started_at: datetime
-    objects: Sequence[tuple[StoredObject, Placement | None]]
-    canaries: Sequence[StoredObject]
-    uniques: frozenset[int]
-    strangers: frozenset[int]
-    claims: Sequence[str] = ()
+        return placement.unique in self.names
 
 
 @dataclass(slots=True)
@@ -103,14 +70,6 @@ class Evidence:
     doubt: Doubt
 
 
-def watched(items: Iterable[T], step: str, watch: Watch) -> Iterator[T]:
-    """The items, with a word to `watch` after every thousand."""
-    for done, item in enumerate(items, start=1):
-        if done % 1000 == 0:
-            watch(step, done)
-        yield item
-
-
 def gather(scope: Scope, rules: Rules, canary: str | None, watch: Watch) -> Evidence:
     """Look at everything: the objects first, then the rows. `canary` is the name of one that counts as referred to."""
     listing = list_objects(scope, watch)
@@ -123,43 +82,85 @@ def gather_for(listing: Listing, scope: Scope, rules: Rules, watch: Watch, canar
     rows_at = scope.now()
     misfits = Misfits()
     judge = _Judge(scope.base, listing, listing.started_at - rules.older_than, misfits)
-    read = (found for each in scope.catalogs for found in each.references())
-    live = _live(judge.judged(watched(read, "references read", watch)), known=unique_part(canary or ""))
-    kept = (found for each in scope.catalogs for found in each.archived_references())
-    archived = _live(watched(kept, "archived references read", watch))
+    live = _Reading(scope.base, judge)
+    live.know(unique_part(canary or ""))
+    for page in (page for each in scope.catalogs for page in each.references()):
+        live.read(page)
+        watch("references read", live.seen)
+    archived = _Reading(scope.base, None)
+    for page in (page for each in scope.catalogs for page in each.archived_references()):
+        archived.read(page)
+        watch("archived references read", archived.seen)
     seen_at = scope.now()
-    orphans = [p for _, p in listing.objects if p and not live.holds(p) and not archived.holds(p)]
-    doubt = doubt_of(orphans, scope.catalogs, rules, listing.started_at)
-    return Evidence(listing, rows_at, seen_at, live, archived, misfits, doubt)
+    doubt = Doubt(scope.catalogs, rules.include_unknown_dags, listing.started_at)
+    return Evidence(listing, rows_at, seen_at, live.result(), archived.result(), misfits, doubt)
 
 
-def list_objects(scope: Scope, watch: Watch) -> Listing:
-    """The whole listing. Raises `StorageError` when it cannot be read to its end."""
-    started_at = scope.now()
-    folder = scope.base.location.folder
-    own = (folder + OWN_FOLDER + "/", scope.control.folder)
-    objects: list[tuple[StoredObject, Placement | None]] = []
-    canaries = []
-    for found in watched(scope.store.objects(folder), "objects listed", watch):
-        if found.name.startswith(own):
-            canaries.append(found)
-        else:
-            objects.append((found, place(found.name[len(folder) :])))
-    uniques = frozenset(hashed(placement.unique) for _, placement in objects if placement is not None)
-    strangers = frozenset(hashed(found.name) for found, placement in objects if placement is None)
-    claims = [
-        n for n in (*(f.name for f in canaries), *(f.name for f, p in objects if p is None)) if _is_claim(n, scope)
-    ]
-    return Listing(started_at, objects, canaries, uniques, strangers, claims)
+class _Reading:
+    """Reads references page by page: those that are plain all at once, the others one by one."""
+
+    def __init__(self, base: Address, judge: _Judge | None) -> None:
+        self._base = base
+        self._judge = judge
+        self._plain = plain_reference(base)
+        self._names: list[Numbers] = []
+        self._folders: list[Numbers] = []
+        self._references = 0
+        self.seen = 0
+
+    def know(self, unique: str | None) -> None:
+        """Count this name as referred to."""
+        self._names.append(hashes_of([unique] if unique is not None else []))
+
+    def read(self, page: References) -> None:
+        """Take in some references."""
+        plain, others = self._told_apart(page)
+        uniques = hashes_of([unique for _, _, unique in plain])
+        self._references += len(plain)
+        self._names.append(uniques)
+        self._folders.append(hashes_of([folder for _, folder, _ in plain]))
+        if self._judge is not None:
+            self._judge.judge_plain(page, [number for number, _, _ in plain], uniques)
+        for number in others:
+            self._read_one(page.mention(number))
+        self.seen += len(page)
+
+    def result(self) -> Live:
+        """What all of them say."""
+        return Live(self._references, Hashes(self._names), Hashes(self._folders))
+
+    def _told_apart(self, page: References) -> tuple[list[tuple[int, str, str]], list[int]]:
+        """The plain ones by number, folder and unique part; and the numbers of the others."""
+        plain, others = list[tuple[int, str, str]](), list[int]()
+        one, other = SIGNS_OF_MORE
+        for number, matched in enumerate(map(self._plain.fullmatch, page.texts)):
+            folder, unique = matched.groups() if matched is not None else ("", "")
+            if matched is None or one in folder or other in folder:
+                others.append(number)
+            else:
+                plain.append((number, folder, unique))
+        return plain, others
+
+    def _read_one(self, mention: Mention) -> None:
+        self._references += bool(mention.names)
+        self._names.append(hashes_of(list(mention.names)))
+        placement = self._placement(mention.text)
+        if placement is not None:
+            self._folders.append(hashes_of([folder_of(placement)]))
+        if self._judge is not None:
+            self._judge.judge(mention)
+
+    def _placement(self, text: str) -> Placement | None:
+        """What the name of the object tells that a reference leads to, where it lies below the base path."""
+        address = parse(text)
+        if address is None or not self._base.location.holds(address.location):
+            return None
+        return place(address.location.name[len(self._base.location.folder) :])
 
 
-def _is_claim(name: str, scope: Scope) -> bool:
-    return name.endswith(f"/{CLAIM}") and f"/{OWN_FOLDER}/" in name and not name.startswith(scope.control.folder)
-
-
-def hashed(text: str) -> int:
-    """64 bits of a name."""
-    return int.from_bytes(blake2b(text.encode(errors="surrogatepass"), digest_size=8).digest(), "big")
+def folder_of(placement: Placement) -> str:
+    """The folder of a task's objects, relative to the base path."""
+    return f"{placement.dag_id}/{placement.run_id}/{placement.task_id}"
 
 
 class _Judge:
@@ -172,17 +173,19 @@ class _Judge:
         self._settled_before = settled_before
         self._misfits = misfits
 
-    def judged(self, mentions: Iterable[Mention]) -> Iterator[Mention]:
-        """The same mentions, each looked at."""
-        for mention in mentions:
-            self._judge(mention)
-            yield mention
+    def judge_plain(self, page: References, numbers: list[int], uniques: Numbers) -> None:
+        """Look at some that are spelled as the base path is: most of them lead to a listed object."""
+        listed = self._listing.uniques.holding(uniques)
+        self._misfits.below_base += int(listed.sum())
+        for place_ in (~listed).nonzero()[0]:
+            self.judge(page.mention(numbers[place_]))
 
-    def _judge(self, mention: Mention) -> None:
+    def judge(self, mention: Mention) -> None:
+        """Look at one."""
         unique = unique_part(mention.text) if parse(mention.text) is not None else None
         if unique is None:
             self._judge_others(mention)
-        elif hashed(unique) in self._listing.uniques:
+        elif unique in self._listing.uniques:
             self._misfits.below_base += 1
             if not mention.text.startswith(self._spelled):
                 _remember(self._misfits.respelled, mention.text)
@@ -193,7 +196,7 @@ class _Judge:
     def _judge_missing(self, mention: Mention) -> None:
         """A reference to nothing counts once it is old: a young one may be newer than the listing."""
         address, stored_at = parse(mention.text), mention.stored_at
-        if address is not None and hashed(address.location.name) in self._listing.strangers:
+        if address is not None and address.location.name in self._listing.strangers:
             return  # it is there, in a place where no XCom backend puts it
         if address is not None and stored_at is not None and stored_at < self._settled_before:
             self._misfits.dangling += 1
@@ -201,38 +204,18 @@ class _Judge:
 
     def _judge_others(self, mention: Mention) -> None:
         """What leads below the base, and mentions no name that would keep an object, must be one that was listed."""
-        whole = parse(mention.text) is not None
-        for url in [mention.text] if whole else strings_in(mention.text):
+        for url in _urls(mention.text):
             address = parse(url)
             if address is None or mentioned(url) or not lies_below(url, self._base):
                 continue
-            if hashed(address.location.name) not in self._listing.strangers:
+            if address.location.name not in self._listing.strangers:
                 _remember(self._misfits.ambiguous, url)
+
+
+def _urls(text: str) -> Iterable[str]:
+    return [text] if parse(text) is not None else strings_in(text)
 
 
 def _remember(examples: list[str], example: str) -> None:
     if len(examples) < EXAMPLES:
         examples.append(example)
-
-
-def _live(mentions: Iterable[Mention], known: str | None = None) -> Live:
-    count = 0
-    names = {hashed(known)} if known is not None else set()
-    for mention in mentions:
-        count += bool(mention.names)
-        names.update(map(hashed, mention.names))
-    return Live(count, frozenset(names))
-
-
-def doubt_of(orphans: Sequence[Placement], catalogs: Sequence[Catalog], rules: Rules, now: datetime) -> Doubt:
-    """What the catalogues know of the DAGs and task instances that these orphans are named after."""
-    dag_ids = {orphan.dag_id for orphan in orphans}
-    known = {dag_id for catalog in catalogs for dag_id in catalog.tasks.known_dags(dag_ids)}
-    unknown = {d for d in dag_ids - known if not is_like(d, rules.include_unknown_dags, empty=False)}
-    return Doubt(unknown, unfinished_owners(orphans, catalogs, now))
-
-
-def unfinished_owners(placements: Iterable[Placement], catalogs: Sequence[Catalog], now: datetime) -> set[str]:
-    """The task instances that may still write one of these names: at work, or over for too short a time."""
-    owners = {placement.owner for placement in placements if placement.owner is not None}
-    return {owner for catalog in catalogs for owner in catalog.tasks.unfinished(owners, now - OWNER_REST)}

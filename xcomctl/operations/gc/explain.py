@@ -12,9 +12,10 @@ from xcomctl.ledger.audit import records, removed_by
 from xcomctl.ledger.marks import read_marks
 from xcomctl.model import StoredObject, Watch
 from xcomctl.operations.gc.causes import Causes
-from xcomctl.operations.gc.evidence import Evidence, Listing, gather_for, hashed
-from xcomctl.operations.gc.plan import fate_of
+from xcomctl.operations.gc.evidence import Evidence, gather_for
+from xcomctl.operations.gc.listing import listing_of
 from xcomctl.operations.gc.scope import Scope
+from xcomctl.operations.gc.sorting import sorted_out
 from xcomctl.operations.gc.terms import Fate, Rules
 
 
@@ -66,8 +67,8 @@ def _standing(scope: Scope, rules: Rules, found: StoredObject, watch: Watch) -> 
     owner = f", may be written again by the task instance {placement.owner}" if placement.owner else ", written once"
     yield Step("layout", f"DAG {placement.dag_id}, run {placement.run_id}, task {placement.task_id}{owner}")
     now = scope.now()
-    listing = Listing(now, [(found, placement)], (), frozenset([hashed(placement.unique)]), frozenset())
-    evidence = gather_for(listing, scope, rules, watch)
+    evidence = gather_for(listing_of(scope, now, [[found]]), scope, rules, watch)
+    evidence.doubt.ask([placement])
     yield from _evidence(scope, placement, evidence)
     age, limit = now - found.modified_at, rules.older_than
     yield Step("age", f"{spoken(age)}, {'older' if age >= limit else 'not older'} than {spoken(limit)}")
@@ -88,15 +89,15 @@ def _evidence(scope: Scope, placement: Placement, evidence: Evidence) -> Iterato
 def _verdict(
     scope: Scope, rules: Rules, found: StoredObject, placement: Placement, evidence: Evidence
 ) -> Iterator[Step]:
-    fate = fate_of(found, placement, evidence, rules)
+    ((_, fate),) = (each for some in sorted_out(scope, rules, evidence) for each in some)
     if fate is not Fate.CANDIDATE:
         yield Step("verdict", f"{fate.value}: {KEPT[fate]}")
         return
-    yield Step("cause", Causes([placement], scope.catalogs, evidence).of(placement).value)
-    mark = read_marks(scope.control, scope.base.location.url).get(scope.relative(found.name))
+    yield Step("cause", Causes(scope.catalogs, evidence).of([placement])[0].value)
+    (mark,) = read_marks(scope.control, scope.base.location.url).on({scope.relative(found.name): found})
     if rules.single_pass:
         yield Step("verdict", "candidate: a single pass deletes it")
-    elif mark is None or (mark.version, mark.modified_at) != (found.version, found.modified_at):
+    elif mark is None:
         yield Step("mark", "none: no run has seen it as an orphan yet")
         yield Step("verdict", f"candidate: the next run marks it, one {spoken(rules.confirm_after)} later deletes it")
     else:

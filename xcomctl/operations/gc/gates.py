@@ -26,7 +26,7 @@ def refusals(plan: Plan, evidence: Evidence, scope: Scope, claimed: Claim | None
     yield from beforehand(scope, plan.claim, claimed)
     yield from _neighbours(scope, evidence)
     yield from _belonging(plan, evidence)
-    if (signs := sign_of_another_database(evidence, scope.catalogs)) is not None:
+    if (signs := sign_of_another_database(evidence, scope)) is not None:
         yield Refusal(Gate.STALE_DATABASE, f"{signs}: is this a copy from before, or of another stage?")
     yield from _misfits(plan, evidence, scope)
     if not plan.rules.max_delete.allows(len(plan.deletable), plan.listed.count):
@@ -166,5 +166,6 @@ def _misfits(plan: Plan, evidence: Evidence, scope: Scope) -> Iterator[Refusal]:
 def _is_there(name: str, evidence: Evidence, scope: Scope) -> bool:
     """Whether an object exists that the listing, which began later, did not show."""
     found = scope.store.stat(name)
-    listed = {each.name for each, _ in evidence.listing.objects} if found is not None else set()
-    return found is not None and name not in listed and found.modified_at < evidence.listing.started_at
+    if found is None or found.modified_at >= evidence.listing.started_at:
+        return False
+    return all(each.name != name for each in evidence.listing.objects)

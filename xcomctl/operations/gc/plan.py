@@ -7,25 +7,28 @@ before has opened it by the time that a second run sees the same. In doubt it is
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from itertools import islice
 
 from xcomctl.backend.reference import Placement, place
-from xcomctl.catalog.selection import is_like
-from xcomctl.ledger import Claim, Mark, Removed
+from xcomctl.ledger import Claim, Mark, Marks, Removed
 from xcomctl.ledger.audit import records, removed_by
 from xcomctl.ledger.claim import read_claim
 from xcomctl.ledger.marks import read_marks
 from xcomctl.model import StoredObject, Watch
+from xcomctl.numbers import Flags, hashes_of
 from xcomctl.operations.gc.canary import Canaries
+from xcomctl.operations.gc.candidates import Candidate, Candidates
 from xcomctl.operations.gc.causes import Causes
-from xcomctl.operations.gc.evidence import Evidence, gather, hashed
+from xcomctl.operations.gc.evidence import Evidence, gather
 from xcomctl.operations.gc.gates import beforehand, is_restored, refusals
+from xcomctl.operations.gc.inventory import BLOCK
 from xcomctl.operations.gc.scope import Scope
-from xcomctl.operations.gc.terms import Candidate, Fate, Plan, Rules, Tally
-
-Marks = Mapping[str, Mark]
-Orphan = tuple[StoredObject, Placement]
+from xcomctl.operations.gc.sorting import Sorted, sorted_out
+from xcomctl.operations.gc.tally import Tally
+from xcomctl.operations.gc.terms import Fate, Plan, Rules
 
 
 def make_plan(
@@ -43,22 +46,20 @@ def look(
 ) -> tuple[Plan, Evidence]:
     """The plan, and all that it was made from."""
     claimed, claim = read_claim(scope.control), claim_of(scope)
-    marks = {} if rules.single_pass or is_restored(claimed, claim) else read_marks(scope.control, claim.base)
+    marks = Marks() if rules.single_pass or is_restored(claimed, claim) else read_marks(scope.control, claim.base)
     evidence = gather(scope, rules, canaries.live if canaries else None, watch)
-    sorting = _sorted_out(scope, rules, evidence, marks)
+    sorting = _Sorting(scope, rules, evidence, marks)
+    for some in sorted_out(scope, rules, evidence):
+        sorting.enter(some)
     healable, outdated = _removed_before(scope, rules, evidence)
-    candidates = tuple(_candidates(sorting.orphans, scope, rules, evidence, marks))
     plan = Plan(
         base=scope.base,
         rules=rules,
         references=evidence.live.references + evidence.archived.references,
         fates=sorting.fates,
-        candidates=candidates,
-        deletable=tuple(each for each in candidates if _is_due(each, rules, evidence)),
-        marks=(
-            *sorting.marks,
-            *(_marked(candidate, scope) for candidate in candidates),
-        ),
+        candidates=sorting.candidates,
+        deletable=sorting.candidates.that(lambda block: block.columns["is_due"]),
+        other_marks=sorting.marks,
         revived=sorting.revived,
         healable=tuple(healable),
         outdated=outdated,
@@ -84,102 +85,89 @@ def is_refused_beforehand(scope: Scope, rules: Rules) -> bool:
     return any(refusal.gate not in rules.allow for refusal in found)
 
 
-def fate_of(found: StoredObject, placement: Placement | None, evidence: Evidence, rules: Rules) -> Fate:
-    """What one listed object is to this run."""
-    if placement is None:
-        return Fate.UNKNOWN
-    if evidence.live.holds(placement):
-        return Fate.LIVE
-    if evidence.archived.holds(placement) and not rules.ignore_archives:
-        return Fate.ARCHIVED
-    if found.modified_at > evidence.listing.started_at - rules.older_than:
-        return Fate.YOUNG
-    if not _chosen(placement.dag_id, rules):
-        return Fate.EXCLUDED
-    return Fate.HELD if evidence.doubt.covers(placement) else Fate.CANDIDATE
-
-
 @dataclass(slots=True)
 class _Sorting:
     """The listing by its fates. `marks` are those that stay although their objects are not candidates of this run."""
 
+    scope: Scope
+    rules: Rules
+    evidence: Evidence
+    known: Marks
     fates: dict[Fate, Tally] = field(default_factory=lambda: dict.fromkeys(Fate, Tally()))
-    orphans: list[Orphan] = field(default_factory=list)
     marks: list[Mark] = field(default_factory=list)
     revived: Tally = field(default_factory=Tally)
+    candidates: Candidates = field(init=False)
+    _causes: Causes = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.candidates = Candidates(self.scope.base.location.folder)
+        self._causes = Causes(self.scope.catalogs, self.evidence)
+
+    def enter(self, some: Sorted) -> None:
+        """Take in a block."""
+        for fate in Fate:
+            self.fates[fate] += some.tally(fate)
+        self._enter_revived(some)
+        self._enter_excluded(some)
+        self._enter_candidates([each for at, each in some.orphans.items() if some.fate_at(at) is Fate.CANDIDATE])
+
+    def _enter_revived(self, some: Sorted) -> None:
+        places = (some.those(Fate.LIVE, Fate.ARCHIVED) & self.known.may_hold(some.block.columns["uniques"])).nonzero()
+        found = list(some.block.objects(places[0].tolist()))
+        self.revived += Tally.of(*(each for each, mark in zip(found, self._marks_on(found), strict=True) if mark))
+
+    def _enter_excluded(self, some: Sorted) -> None:
+        """This run does not choose them, and sees orphans all the same: their marks stay."""
+        excluded = (each for at, each in some.orphans.items() if some.fate_at(at) is Fate.EXCLUDED)
+        found = [found for found, placement in excluded if not self.evidence.doubt.covers(placement)]
+        self.marks += [mark for mark in self._marks_on(found) if mark is not None]
+
+    def _enter_candidates(self, orphans: Sequence[tuple[StoredObject, Placement]]) -> None:
+        marks = self._marks_on([found for found, _ in orphans])
+        causes = self._causes.of([placement for _, placement in orphans])
+        wait = self.rules.confirm_after if not self.rules.single_pass else timedelta()
+        some = []
+        for (found, placement), mark, cause in zip(orphans, marks, causes, strict=True):
+            first_seen = mark.first_seen if mark is not None else self.evidence.seen_at
+            seen_before = mark is not None
+            some.append(Candidate(found, placement, cause, first_seen, first_seen + wait, seen_before))
+        self.candidates.add(some, self._is_due)
+
+    def _is_due(self, candidate: Candidate) -> bool:
+        """Whether it may go now: the wait counts from the end of one reading of the rows to the start of the next."""
+        return self.rules.single_pass or (candidate.seen_before and candidate.due_at <= self.evidence.rows_at)
+
+    def _marks_on(self, found: Sequence[StoredObject]) -> list[Mark | None]:
+        """The marks on objects that are still those that were marked."""
+        return self.known.on({self.scope.relative(each.name): each for each in found})
 
 
-def _sorted_out(scope: Scope, rules: Rules, evidence: Evidence, marks: Marks) -> _Sorting:
-    sorting = _Sorting()
-    for found, placement in evidence.listing.objects:
-        fate = fate_of(found, placement, evidence, rules)
-        sorting.fates[fate] += Tally.of(found)
-        if placement is None:
-            continue
-        if fate is Fate.CANDIDATE:
-            sorting.orphans.append((found, placement))
-        mark = _mark_on(found, scope, marks)
-        if mark is not None and fate is Fate.EXCLUDED and not evidence.doubt.covers(placement):
-            sorting.marks.append(mark)  # this run does not choose it, and sees an orphan all the same
-        elif mark is not None and fate in (Fate.LIVE, Fate.ARCHIVED):
-            sorting.revived += Tally.of(found)
-    return sorting
-
-
-def _candidates(
-    orphans: Sequence[Orphan], scope: Scope, rules: Rules, evidence: Evidence, marks: Marks
-) -> Iterator[Candidate]:
-    causes = Causes([placement for _, placement in orphans], scope.catalogs, evidence)
-    for found, placement in orphans:
-        mark = _mark_on(found, scope, marks)
-        first_seen = mark.first_seen if mark is not None else evidence.seen_at
-        due_at = first_seen if rules.single_pass else first_seen + rules.confirm_after
-        yield Candidate(found, placement, causes.of(placement), first_seen, due_at, seen_before=mark is not None)
-
-
-def _mark_on(found: StoredObject, scope: Scope, marks: Marks) -> Mark | None:
-    """The mark on an object, if it is still the one that was marked."""
-    mark = marks.get(scope.relative(found.name)) if marks else None
-    if mark is None or (mark.version, mark.modified_at) != (found.version, found.modified_at):
-        return None
-    return mark
-
-
-def _marked(candidate: Candidate, scope: Scope) -> Mark:
-    found = candidate.object
-    return Mark(scope.relative(found.name), found.version, found.modified_at, candidate.first_seen)
-
-
-def _is_due(candidate: Candidate, rules: Rules, evidence: Evidence) -> bool:
-    """Whether it may go now: the wait counts from the end of one reading of the rows to the start of the next."""
-    return rules.single_pass or (candidate.seen_before and candidate.due_at <= evidence.rows_at)
-
-
-def _removed_before(scope: Scope, rules: Rules, evidence: Evidence) -> tuple[list[Removed], dict[str, list[Removed]]]:
-    """Of what earlier runs removed, what a row refers to now, and by operation what was kept for long enough.
+def _removed_before(scope: Scope, rules: Rules, evidence: Evidence) -> tuple[list[Removed], dict[str, Tally]]:
+    """Of what earlier runs removed, what a row refers to now, and by operation the copies kept for long enough.
 
     An operation is emptied as a whole, so not before all that is missed of it has come back.
     """
     healable: list[Removed] = []
-    outdated: dict[str, list[Removed]] = {}
+    outdated: dict[str, Tally] = {}
     for record in records(scope.control):
         if not record.has_removed or record.is_emptied:
             continue
-        removed = [each for each in removed_by(scope.control, record) if each.settled is None]
-        missed = [each for each in removed if _is_missed(each, scope, evidence)]
+        removed = (each for each in removed_by(scope.control, record) if each.settled is None)
+        missed, copies = list[Removed](), Tally()
+        while some := list(islice(removed, BLOCK)):
+            missed += _missed(some, scope, evidence)
+            copies += Tally.of(*(each.kept.object for each in some if each.kept.is_copy))
         healable += missed
         if not missed and record.started_at < evidence.seen_at - rules.keep_trash:
-            outdated[record.operation_id] = removed
+            outdated[record.operation_id] = copies
     return healable, outdated
 
 
-def _is_missed(removed: Removed, scope: Scope, evidence: Evidence) -> bool:
-    """Whether a row refers to what is no longer there."""
-    placement = place(scope.relative(removed.kept.object.name))
-    if placement is None or hashed(placement.unique) in evidence.listing.uniques:
-        return False
-    return evidence.live.holds(placement) or evidence.archived.holds(placement)
-
-
-def _chosen(dag_id: str, rules: Rules) -> bool:
-    return is_like(dag_id, rules.dag_ids, empty=True) and not is_like(dag_id, rules.exclude_dag_ids, empty=False)
+def _missed(removed: Sequence[Removed], scope: Scope, evidence: Evidence) -> Iterator[Removed]:
+    """Those that a row refers to and that are no longer there."""
+    placed = [(each, place(scope.relative(each.kept.object.name))) for each in removed]
+    known = [(each, placement.unique) for each, placement in placed if placement is not None]
+    uniques = hashes_of([unique for _, unique in known])
+    referred: Flags = evidence.live.names.holding(uniques) | evidence.archived.names.holding(uniques)
+    missed = referred & ~evidence.listing.uniques.holding(uniques)
+    return (known[at][0] for at in missed.nonzero()[0])

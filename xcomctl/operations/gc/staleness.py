@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from heapq import nlargest
-from operator import itemgetter
 
-from xcomctl.backend.reference import Placement
+from xcomctl.backend.reference import Placement, place
 from xcomctl.catalog import Catalog
 from xcomctl.operations.gc.evidence import Evidence
+from xcomctl.operations.gc.scope import Scope
 
 LOOKED_AT = 1000
 NEWEST = 20
@@ -27,9 +26,10 @@ AFTER_HEARTBEATS = 3
 Newcomer = tuple[datetime, Placement]
 
 
-def sign_of_another_database(evidence: Evidence, catalogs: Sequence[Catalog]) -> str | None:
+def sign_of_another_database(evidence: Evidence, scope: Scope) -> str | None:
     """What speaks for another database, in words."""
-    newest = _newest_of_known_dags(evidence, catalogs)
+    catalogs = scope.catalogs
+    newest = _newest_of_known_dags(evidence, scope)
     heartbeats = [beat for catalog in catalogs if (beat := catalog.tasks.last_heartbeat()) is not None]
     late = [p for at, p in newest if heartbeats and at > max(heartbeats) + HEARTBEATS_LATE]
     if len(late) >= AFTER_HEARTBEATS:
@@ -42,16 +42,13 @@ def sign_of_another_database(evidence: Evidence, catalogs: Sequence[Catalog]) ->
     return f"{len(strange)} of the {len(newest)} newest objects are of runs that no database knows, {example} for one"
 
 
-def _newest_of_known_dags(evidence: Evidence, catalogs: Sequence[Catalog]) -> list[Newcomer]:
+def _newest_of_known_dags(evidence: Evidence, scope: Scope) -> list[Newcomer]:
     """The newest first, but for those that are dated in the future, or not at all."""
-    dated = (
-        (found.modified_at, placement)
-        for found, placement in evidence.listing.objects
-        if placement is not None and found.modified_at <= evidence.seen_at
-    )
-    newest = nlargest(LOOKED_AT, dated, key=itemgetter(0))
+    listed = evidence.listing.newest(LOOKED_AT, evidence.seen_at)
+    placed = ((found.modified_at, place(scope.relative(found.name))) for found in listed)
+    newest = [(at, placement) for at, placement in placed if placement is not None]
     dag_ids = {placement.dag_id for _, placement in newest}
-    known = {dag_id for catalog in catalogs for dag_id in catalog.tasks.known_dags(dag_ids)}
+    known = {dag_id for catalog in scope.catalogs for dag_id in catalog.tasks.known_dags(dag_ids)}
     return [(at, placement) for at, placement in newest if placement.dag_id in known]
 
 

@@ -1,41 +1,26 @@
-"""Do what a plan says: heal, empty the trash, and remove batch by batch, each looked up in the databases once more.
+"""Do what a plan says: write the marks, heal, empty the trash, and remove what is due.
 
-Every batch is written down before it goes and after, so that whoever comes next knows what became of it.
+All of it is written down, so that whoever comes next knows what became of it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import suppress
 from itertools import groupby
 
-from xcomctl.backend.reference import Placement
-from xcomctl.catalog import Catalog
 from xcomctl.errors import XcomctlError
 from xcomctl.ledger import Lease
-from xcomctl.ledger.audit import (
-    TRASH,
-    batch_of,
-    write_emptied,
-    write_intent,
-    write_outcome,
-    write_returns,
-    write_run,
-)
+from xcomctl.ledger.audit import TRASH, write_emptied, write_returns, write_run
 from xcomctl.ledger.claim import read_claim, write_claim
 from xcomctl.ledger.control import lead_here
 from xcomctl.ledger.marks import write_marks
 from xcomctl.model import Deletion
 from xcomctl.operations.gc.account import Account
-from xcomctl.operations.gc.evidence import unfinished_owners
+from xcomctl.operations.gc.batches import Pace, Sweep
 from xcomctl.operations.gc.gates import is_restored
 from xcomctl.operations.gc.scope import Scope
-from xcomctl.operations.gc.terms import Candidate, Tally
-
-BATCH = 500
-
-Pace = Callable[[], str | None]
-"""Asked before each batch: why to stop here, or None to go on."""
+from xcomctl.operations.gc.terms import Tally
 
 
 def carry_out(account: Account, scope: Scope, lease: Lease, pace: Pace) -> Iterator[Deletion]:
@@ -61,36 +46,7 @@ def _steps(account: Account, scope: Scope, lease: Lease, pace: Pace) -> Iterator
     write_claim(control, plan.claim, plan.seen_at)  # after the marks: it says that they are of these databases
     _heal(account, scope)
     _empty_trash(account, scope)
-    for number, start in enumerate(range(0, len(plan.deletable), BATCH), start=1):
-        account.stopped = pace()
-        if account.stopped is not None:
-            return
-        lease.require()
-        lease.keep()
-        for outcome in _sweep(account, scope, number, plan.deletable[start : start + BATCH]):
-            account.enter(outcome)
-            yield outcome
-
-
-def _sweep(account: Account, scope: Scope, number: int, candidates: Sequence[Candidate]) -> Iterator[Deletion]:
-    """One batch. Whatever has a row again, or an owner at work, is kept."""
-    plan, control = account.plan, scope.control
-    revived = _revived([candidate.placement for candidate in candidates], scope)
-    kept = [each.object for each in candidates if each.placement.unique in revived]
-    yield from (Deletion(found, changed=True) for found in kept)
-    going = [each for each in candidates if each.placement.unique not in revived]
-    causes = {each.object.name: each.cause.value for each in going}
-    batch = batch_of(control, account.operation_id, number, [each.object for each in going], causes)
-    if not going:
-        return
-    write_intent(control, batch, plan.way)
-    changed_before, account.perhaps_changed = account.perhaps_changed, True  # until every answer is here
-    outcomes = list(scope.store.remove(batch.removals, plan.way, look_first=plan.look_first))
-    account.perhaps_changed = changed_before
-    try:
-        write_outcome(control, batch, outcomes)
-    finally:
-        yield from outcomes
+    yield from Sweep(account, scope, lease, pace).outcomes()
 
 
 def _heal(account: Account, scope: Scope) -> None:
@@ -129,11 +85,3 @@ def _write_down(account: Account, scope: Scope, *, finished: bool = False) -> No
     }
     facts |= {"report": account.document(), "finished_at": scope.now().isoformat()} if finished else {}
     write_run(scope.control, account.operation_id, facts)
-
-
-def _revived(placements: Sequence[Placement], scope: Scope) -> set[str]:
-    """The unique parts of those objects that have a row now, or an owner that may still write."""
-    catalogs: Sequence[Catalog] = scope.catalogs
-    referenced = {unique for catalog in catalogs for unique in catalog.still_referenced(placements)}
-    owners = unfinished_owners(placements, catalogs, scope.now())
-    return referenced | {p.unique for p in placements if p.owner in owners}

@@ -2,15 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum
 from fractions import Fraction
 
-from xcomctl.backend.reference import Address, Placement
+from xcomctl.backend.reference import Address
 from xcomctl.ledger import Claim, Mark, Removed
-from xcomctl.model import StoredObject, WayBack
+from xcomctl.model import WayBack
+from xcomctl.operations.gc.candidates import Candidate, Candidates, Cause
+from xcomctl.operations.gc.tally import Tally, counted
+
+__all__ = [
+    "CONFIRM_AFTER",
+    "CONFIRM_AFTER_FLOOR",
+    "KEEP_TRASH",
+    "KEEP_TRASH_FLOOR",
+    "OLDER_THAN",
+    "OLDER_THAN_FLOOR",
+    "SINGLE_PASS_OLDER_THAN",
+    "Candidate",
+    "Candidates",
+    "Cause",
+    "Fate",
+    "Gate",
+    "Limit",
+    "Plan",
+    "Refusal",
+    "Rules",
+    "Tally",
+    "counted",
+]
 
 OLDER_THAN = timedelta(days=3)
 OLDER_THAN_FLOOR = timedelta(hours=24)
@@ -55,18 +78,6 @@ class Fate(str, Enum):
     EXCLUDED = "excluded"
     HELD = "held"
     CANDIDATE = "candidates"
-
-
-class Cause(str, Enum):
-    """Why an object is an orphan, as far as the databases still tell."""
-
-    DAG_DELETED = "dag-deleted"
-    RUN_DELETED = "run-deleted"
-    TASK_DELETED = "task-deleted"
-    DB_CLEAN = "db-clean"
-    OVERWRITTEN = "overwritten"
-    NEVER_COMMITTED = "never-committed"
-    ROW_DELETED = "row-deleted"
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,30 +128,6 @@ class Rules:
 
 
 @dataclass(frozen=True, slots=True)
-class Tally:
-    """A number of objects and their bytes."""
-
-    count: int = 0
-    bytes: int = 0
-
-    def __add__(self, other: Tally) -> Tally:
-        return Tally(self.count + other.count, self.bytes + other.bytes)
-
-    @classmethod
-    def of(cls, *objects: StoredObject) -> Tally:
-        """The tally of some objects."""
-        return cls(len(objects), sum(found.size_bytes for found in objects))
-
-
-def counted(tallies: Mapping[str, Tally]) -> dict[str, object]:
-    """Tallies as every report has them: each count a flat number, and its bytes beside it."""
-    counts: dict[str, object] = {}
-    for name, tally in tallies.items():
-        counts |= {name: tally.count, f"{name}_bytes": tally.bytes}
-    return counts
-
-
-@dataclass(frozen=True, slots=True)
 class Refusal:
     """Why nothing may be deleted: a gate, and what it saw."""
 
@@ -149,36 +136,24 @@ class Refusal:
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
-    """An orphan that may go once it has been seen as one for long enough, which it has at `due_at`."""
-
-    object: StoredObject
-    placement: Placement
-    cause: Cause
-    first_seen: datetime
-    due_at: datetime
-    seen_before: bool
-
-
-@dataclass(frozen=True, slots=True)
 class Plan:
     """What a run found, and what it would do. The fates share out the objects listed.
 
-    `marks` are what the next run goes by. `revived` had a mark and is referred to again. Of what earlier runs removed
-    `healable` is referred to again, and `outdated`, by operation, was kept for long enough. `look_first` says that no
-    condition of the store on a delete can be relied on.
+    `other_marks` are on objects that are no candidates of this run. `revived` had a mark and is referred to again. Of
+    what earlier runs removed `healable` is referred to again, and `outdated`, by operation, are the copies that were
+    kept for long enough. `look_first` says that no condition of the store on a delete can be relied on.
     """
 
     base: Address
     rules: Rules
     references: int
     fates: Mapping[Fate, Tally]
-    candidates: tuple[Candidate, ...]
-    deletable: tuple[Candidate, ...]
-    marks: Collection[Mark]
+    candidates: Candidates
+    deletable: Candidates
+    other_marks: Sequence[Mark]
     revived: Tally
     healable: tuple[Removed, ...]
-    outdated: Mapping[str, Sequence[Removed]]
+    outdated: Mapping[str, Tally]
     claim: Claim
     way: WayBack
     condition: str | None
@@ -200,11 +175,18 @@ class Plan:
     @property
     def trash(self) -> Tally:
         """What the trash holds longer than it is to be kept."""
-        removed = (each.kept for some in self.outdated.values() for each in some)
-        return Tally.of(*(kept.object for kept in removed if kept.is_copy))
+        return sum(self.outdated.values(), Tally())
 
     @property
-    def waiting(self) -> tuple[Candidate, ...]:
+    def marks(self) -> Iterator[Mark]:
+        """What the next run goes by."""
+        yield from self.other_marks
+        start = len(self.base.location.folder)
+        for each in self.candidates:
+            found = each.object
+            yield Mark(found.name[start:], found.version, found.modified_at, each.first_seen)
+
+    @property
+    def waiting(self) -> Candidates:
         """The candidates that a later run may delete."""
-        going = {candidate.object.name for candidate in self.deletable}
-        return tuple(each for each in self.candidates if each.object.name not in going)
+        return self.candidates.that(lambda block: ~block.columns["is_due"])

@@ -6,10 +6,11 @@ gets no mark. Whatever is not marked here is marked by the next gc.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import chain
 
 from xcomctl.backend.reference import OWN_FOLDER, Placement, parse, place
 from xcomctl.errors import NoFolderError
@@ -20,8 +21,9 @@ from xcomctl.ledger.marks import read_marks, write_marks
 from xcomctl.model import StoredObject, XCom
 from xcomctl.operations.gc import CONFIRM_AFTER, Fate, Scope, Tally, Watch
 from xcomctl.operations.gc import Rules as GcRules
-from xcomctl.operations.gc.evidence import Evidence, Listing, gather_for, hashed
-from xcomctl.operations.gc.plan import fate_of
+from xcomctl.operations.gc.evidence import Evidence, gather_for
+from xcomctl.operations.gc.listing import Listing, listing_of
+from xcomctl.operations.gc.sorting import sorted_out
 from xcomctl.operations.rm.terms import Unmarked
 
 LISTINGS_AT_ONCE = 16
@@ -73,8 +75,7 @@ class Marking:
         evidence = gather_for(listing, self.scope, self.rules, keeping)
         left = {Unmarked.MISSING: Tally(len(names) - len(listing.objects))}
         orphans = []
-        for found, placement in listing.objects:
-            fate = fate_of(found, placement, evidence, self.rules)
+        for found, fate in chain.from_iterable(sorted_out(self.scope, self.rules, evidence)):
             if fate is Fate.CANDIDATE:
                 orphans.append(found)
             else:
@@ -90,12 +91,11 @@ class Marking:
         """
         control, relative = self.scope.control, self.scope.relative
         self.lease.require()
-        marks = dict(read_marks(control, self.claim.base))
-        for found in orphans:
-            name = relative(found.name)
-            marks[name] = Mark(name, found.version, found.modified_at, evidence.seen_at)
+        new = {relative(each.name): each for each in orphans}
+        marks = (mark for mark in read_marks(control, self.claim.base) if mark.name not in new)
+        more = (Mark(name, each.version, each.modified_at, evidence.seen_at) for name, each in new.items())
         self.lease.require()
-        write_marks(control, self.claim.base, operation_id, list(marks.values()))
+        write_marks(control, self.claim.base, operation_id, chain(marks, more))
         lead_here(control, self.scope.base)
         write_claim(control, self.claim, evidence.seen_at)
 
@@ -104,18 +104,15 @@ class Marking:
         started_at = self.scope.now()
         placed = {name: placement for name in names if (placement := place(self.scope.relative(name))) is not None}
         folders = {self._folder(placement) for placement in placed.values()}
-        objects: list[tuple[StoredObject, Placement | None]] = []
         with ThreadPoolExecutor(LISTINGS_AT_ONCE) as pool:
-            for found in pool.map(self._below, sorted(folders)):
-                objects += [(each, placed[each.name]) for each in found if each.name in placed]
-                watch("objects looked at", len(objects))
-        uniques = frozenset(hashed(placement.unique) for placement in placed.values())
-        return Listing(started_at, objects, (), uniques, frozenset())
+            listed = pool.map(self._below, sorted(folders))
+            pages = ([each for each in some if each.name in placed] for some in listed)
+            return listing_of(self.scope, started_at, pages, watch)
 
     def _folder(self, placement: Placement) -> str:
         return f"{self.scope.base.location.folder}{placement.dag_id}/{placement.run_id}/"
 
-    def _below(self, folder: str) -> Iterable[StoredObject]:
+    def _below(self, folder: str) -> Sequence[StoredObject]:
         try:
             return list(self.scope.store.objects(folder))
         except NoFolderError:
