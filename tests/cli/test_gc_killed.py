@@ -136,6 +136,18 @@ class TestKilled:
         assert found == []
         assert (done.code == 0 and deed > deeds[-1]) if LONG else done.code == -signal.SIGKILL, done.err
 
+    @pytest.mark.parametrize("deed", range(30, 90, 1 if LONG else 13))
+    def test_amid_many_batches(self, at_home: Trial, bare: Environment, deed: int):
+        """Of several batches under way some are done, some are half done, and some have only an intent."""
+        for number in range(20):
+            at_home.scene.world.run("d", f"more {number}")
+            at_home.stock.leak(f"more {number}")
+        PHASES["sweep"].prepare(at_home)
+        with running(at_home, bare, GC, UNDER=at_home.scene.raw.path, AT=deed, SIGNAL="SIGKILL") as victim:
+            assert victim.ended().code == -signal.SIGKILL
+        assert 0 < gone(at_home) < len(at_home.stock.orphans)
+        assert wrong(at_home, "sweep") == []
+
     @pytest.mark.parametrize(("phase", "point", "effect", "in_a_bucket"), KILLED, indirect=["in_a_bucket"])
     def test_at_a_request(self, in_a_bucket: Trial, bare: Environment, phase: str, point: str, effect: str):
         """What was asked takes effect never, before the process is killed, or only after."""

@@ -432,7 +432,7 @@ class TestCron:
         assert 'xcomctl_gc_refused{gate="max-delete"} 1\n' in file.read_text()
 
     def test_a_time_budget_stops_between_batches_and_the_next_run_goes_on(self, cli: Run, leaky: Scene, monkeypatch):
-        monkeypatch.setattr("xcomctl.operations.gc.sweep.BATCH", 2)
+        monkeypatch.setattr("xcomctl.operations.gc.batches.BATCH", 2)
         for number in range(4):
             leaky.age(leaky.leak("d", f"gone {number}"), 30)
         asked = (*AT_ONCE, *place(leaky), "--time-budget", "0s")

@@ -49,6 +49,45 @@ def test_an_inline_value(cli: Run, scene: Scene):
     assert cli(*GET, *place(scene), "-o", "yaml").text == "a:\n  b:\n  - 1.5\n  - é\n  - null\nc.d: true\n"
 
 
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+def test_a_large_value_is_printed_as_it_was_written(cli: Run, scene: Scene, tmp_path: Path, suffix: str):
+    """It is the same value, and not indented anew; a part of it is."""
+    body = json.dumps({"rows": [{"name": f"é {n}", "x": n / 7} for n in range(40_000)]}).encode()
+    store(scene, gzip.compress(body) if suffix else body, suffix)
+    for output in ("json", "jsonl", "plain"):
+        assert cli(*GET, *place(scene), "-o", output) == Result(0, body + b"\n")
+    assert cli(*GET, *place(scene), "-O", str(tmp_path / "x")).code == 0
+    assert (tmp_path / "x").read_bytes() == body + b"\n"
+    assert cli(*GET, *place(scene), "-o", "json", "--path", "rows[1]").text == '{\n  "name": "é 1",\n  "x": %r\n}\n' % (
+        1 / 7
+    )
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"__classname__": "builtins.tuple", "__version__": 1, "__data__": [1, 2]},
+        float("nan"),
+        float("-inf"),
+    ],
+)
+def test_what_a_large_value_wraps_is_shown(cli: Run, scene: Scene, odd: object):
+    value = {"odd": odd, "long": ["x" * 1000] * 2000}
+    store(scene, json.dumps(value).encode())
+    shown = cli(*GET, *place(scene), "-o", "json")
+    assert shown.json["odd"] in ([1, 2], "NaN", "-Infinity") and shown.json["long"] == value["long"]
+    escaped = json.dumps(value).replace('"__', '"\\u005f_').encode()
+    store(scene, escaped, task_id="escaped")
+    assert cli("get", "d", "r", "escaped", *place(scene), "-o", "json").out == shown.out
+
+
+def test_a_large_value_in_several_lines_is_one_line_as_jsonl(cli: Run, scene: Scene):
+    value = {"long": ["x" * 1000] * 2000}
+    store(scene, json.dumps(value, indent=1).encode())
+    assert cli(*GET, *place(scene), "-o", "jsonl").out == json.dumps(value).encode() + b"\n"
+    assert cli(*GET, *place(scene), "-o", "json").out == json.dumps(value, indent=1).encode() + b"\n"
+
+
 @pytest.mark.parametrize("text", ["190", "8.5", "null", "true", '"text"', "[]", "{}", '"\\ud800"', '"[red]"', '"123"'])
 def test_any_json_is_a_value(cli: Run, scene: Scene, text):
     scene.world.push("d", "r", "t", value=text)

@@ -60,7 +60,7 @@ def wrong(trial: Trial, *, archived: bool = False) -> list[str]:
     dangling = [f"dangling: {xcom.reference}" for xcom in rows(trial) if xcom.reference not in urls]
     lost = [f"lost: {ROWS} kept rows"] if sum(xcom.key == "kept" for xcom in rows(trial)) != ROWS else []
     live = {xcom.reference for xcom in rows(trial)}
-    names = read_marks(scene.scope().control, scene.base.location.url)
+    names = [mark.name for mark in read_marks(scene.scope().control, scene.base.location.url)]
     marked = [f"marked: {name}" for name in names if f"{scene.base.text}/{name}" in live]
     if archived:
         scene.catalog.database.look_again()

@@ -6,7 +6,7 @@ requests is decided just before it is sent, so that others may act in between.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -15,6 +15,7 @@ from hashlib import sha256
 from io import BytesIO
 from typing import BinaryIO, Literal, NamedTuple, TypeAlias, TypeVar
 
+from xcomctl.backend.storage.paging import in_pages
 from xcomctl.errors import NoFolderError, StorageError
 from xcomctl.model import Deletion, Kept, Outcome, Removal, Return, StoredObject, WayBack
 
@@ -200,6 +201,9 @@ class MemoryStore:
         while last is not None:
             page, last = self._ask("list", prefix, lambda after=last: self._page(prefix, after))
             yield from page
+
+    def listed(self, prefix: str, folders: Collection[str] = ()) -> Iterator[Sequence[StoredObject]]:
+        return in_pages(self.objects(prefix))
 
     def stat(self, name: str) -> StoredObject | None:
         return self._ask("look up", name, lambda: self._seen(name))

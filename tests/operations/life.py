@@ -125,7 +125,8 @@ class Life:
         self._numbers = 0
         self._backups: list[Backup] = []
         self._path = make_url(world.database.url).database or ""
-        self._rows = sqlite3.connect(self._path, isolation_level=None)
+        # Whatever happens meanwhile happens in the thread of the batch that is under way: one at a time.
+        self._rows = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
         self.world.sql("CREATE TABLE log (id INTEGER PRIMARY KEY)")
         self._begin()
 
@@ -257,7 +258,7 @@ class Life:
         """Copy the database; then Airflow goes on."""
         if self.is_set_back:
             return
-        copy = sqlite3.connect(":memory:")
+        copy = sqlite3.connect(":memory:", check_same_thread=False)
         self._rows.backup(copy)
         self._backups.append(Backup(self.clock.now, copy))
         self._busy()

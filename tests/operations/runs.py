@@ -25,7 +25,7 @@ from xcomctl.ledger.audit import TRASH
 from xcomctl.ledger.control import CLAIM
 from xcomctl.model import Deletion, Outcome
 from xcomctl.operations import restoring
-from xcomctl.operations.gc import Account, Gate, Limit, Pace, Rules, Scope, collecting, collection, sweep
+from xcomctl.operations.gc import Account, Gate, Limit, Pace, Rules, Scope, batches, collecting, collection
 from xcomctl.operations.restoring import Restoration
 
 RULES = Rules(
@@ -138,7 +138,8 @@ class Operator:
                 (lease, "_process", self._process),
                 (collection, "new_operation_id", self._operation_id),
                 (restoring, "new_operation_id", self._operation_id),
-                (sweep, "BATCH", BATCH),
+                (batches, "BATCH", BATCH),
+                (batches, "AT_ONCE", 1),  # so that its steps come in one order
                 (restoring, "BATCH", BATCH),
                 (database, "ROWS_PER_PAGE", 2),
             ):

@@ -23,7 +23,7 @@ from xcomctl.backend.storage import open_store
 from xcomctl.backend.storage.other import OtherStore
 from xcomctl.errors import ExitCode, MetadataError, StorageError
 from xcomctl.model import StoredObject
-from xcomctl.operations.gc import Fate, Gate, sweep
+from xcomctl.operations.gc import Fate, Gate, batches
 
 RUN = "manual__2026-01-02T03:04:05+00:00"
 
@@ -262,7 +262,7 @@ def test_a_row_that_appears_after_the_plan_keeps_its_object(scene: Scene):
 @on_files
 @on_one_database
 def test_every_batch_is_looked_up_again(scene: Scene, monkeypatch):
-    monkeypatch.setattr(sweep, "BATCH", 2)
+    monkeypatch.setattr(batches, "BATCH", 2)
     live = scene.push("d")
     orphans = [scene.leak("d", f"run {number}") for number in range(5)]
     account = scene.planned()
@@ -313,7 +313,7 @@ def test_a_database_that_fails_before_the_first_delete_is_an_error(scene: Scene)
 @on_files
 @on_one_database
 def test_a_run_that_breaks_off_half_way_is_partial(scene: Scene, monkeypatch):
-    monkeypatch.setattr(sweep, "BATCH", 2)
+    monkeypatch.setattr(batches, "BATCH", 2)
     live = scene.push("d")
     for number in range(5):
         scene.leak("d", f"run {number}")
@@ -434,4 +434,4 @@ def test_the_listing_comes_first_and_the_rows_second(database: Database, world: 
             scene.world.push("d", RUN, "late", value=json.dumps(late))
 
     plan = scene.plan(store=Slow(scene.store))
-    assert plan.deletable == () and plan.fates[Fate.LIVE].count == 2
+    assert not plan.deletable and plan.fates[Fate.LIVE].count == 2

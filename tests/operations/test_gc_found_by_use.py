@@ -191,7 +191,7 @@ def test_an_answer_that_is_lost_is_not_taken_for_nothing_changed(scene: Scene):
     scene.push("d")
     scene.leak("d")
     account = scene.planned()
-    account.enter(Deletion(account.plan.deletable[0].object, error="timed out", unknown=True))
+    account.enter(Deletion(next(iter(account.plan.deletable)).object, error="timed out", unknown=True))
     assert account.exit_code is ExitCode.PARTIAL
 
 

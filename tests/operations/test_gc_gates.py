@@ -398,7 +398,7 @@ class TestCanary:
         """With every name alike, all would be kept for ever: harmless, and worth knowing."""
         scene.push("d")
         scene.leak("d")
-        monkeypatch.setattr("xcomctl.operations.gc.evidence.hashed", lambda text: 1)
+        monkeypatch.setattr("xcomctl.numbers.hashed", lambda text: 1)
         account = scene.collect()
         assert Gate.CANARY in {refusal.gate for refusal in account.plan.refusals}
 

@@ -7,6 +7,7 @@ default each kind of request meets some fault; with XCOMCTL_TEST_LONG=1 each req
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -254,12 +255,17 @@ class Paged:
 
     def __call__(self, request: Request, proxy: FaultProxy) -> Reply:
         asked = replace(request, target=f"{request.target}&max-keys={self.size}")
-        return self.then(asked, proxy) if self.then and "token" in request.query else proxy.forward(asked)
+        return self.then(asked, proxy) if self.then and _is_later(request) else proxy.forward(asked)
+
+
+def _is_later(request: Request) -> bool:
+    """Whether a page is asked for that is not the first of all."""
+    return re.search(f"token|start-after|prefix={BASE_FOLDER}/[^&]", request.query) is not None
 
 
 def listed(fault: Fault) -> Rule:
     """What befalls every listing of the base path."""
-    return Rule(fault, query=f"prefix={BASE_FOLDER}/&(?!max-keys)")
+    return Rule(fault, query=f"prefix={BASE_FOLDER}/(?!_xcomctl)[^&]*(&(?!max-keys)|$)")
 
 
 @dataclass(frozen=True, slots=True)

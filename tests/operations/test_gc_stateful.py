@@ -318,16 +318,16 @@ TWINS = {
     "no wait between two sightings": Twin(rules=replace(RULES, confirm_after=timedelta(0))),
     "conditions are believed in": Twin("sqlite-3.4", broken={f"{GC}.canary._conditions_hold": lambda *_: True}),
     "archives are not read": Twin(broken={"xcomctl.catalog.Catalog.archived_references": lambda _: iter(())}),
-    "no intent is written": Twin(broken={f"{GC}.sweep.write_intent": lambda *_: None}),
+    "no intent is written": Twin(broken={f"{GC}.batches.write_intent": lambda *_: None}),
     "nothing heals": Twin(broken={f"{GC}.sweep._heal": lambda *_: None}),
 }
 
 SUBTLE_TWINS = {
     "a backup is not noticed": Twin(broken={"xcomctl.ledger.Claim.ahead_of": lambda *_: None}),
     "an attempt at work owns nothing": Twin(
-        "sqlite-3.4", broken={f"{GC}.{room}.unfinished_owners": lambda *_: set() for room in ("evidence", "sweep")}
+        "sqlite-3.4", broken={f"{GC}.{room}.unfinished_owners": lambda *_: set() for room in ("doubt", "batches")}
     ),
-    "no last look at the rows": Twin(broken={f"{GC}.sweep._revived": lambda *_: set()}),
+    "no last look at the rows": Twin(broken={f"{GC}.batches.Sweep._revived": lambda *_: set()}),
     "no lease bars another": Twin(broken={"xcomctl.ledger.lease.Holder.bars": lambda *_: False}),
 }
 """What only a rare order of events shows, since other rules stand behind these."""

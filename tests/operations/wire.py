@@ -36,7 +36,7 @@ from xcomctl.errors import ExitCode, XcomctlError
 from xcomctl.ledger import lease
 from xcomctl.ledger.audit import records
 from xcomctl.operations import restoring
-from xcomctl.operations.gc import Account, Rules, sweep
+from xcomctl.operations.gc import Account, Rules, batches
 from xcomctl.operations.restoring import Restoration
 
 PATIENCE_SECONDS = 0.7
@@ -233,7 +233,7 @@ def other_process() -> Iterator[None]:
 
 @contextmanager
 def small_batches(size: int = 2) -> Iterator[None]:
-    with mock.patch.object(sweep, "BATCH", size), mock.patch.object(restoring, "BATCH", size):
+    with mock.patch.object(batches, "BATCH", size), mock.patch.object(restoring, "BATCH", size):
         yield
 
 

@@ -36,6 +36,9 @@ DEEPEST_ENCODING = 3
 ANY_LEAF = "00000000-0000-4000-8000-000000000000"
 """What an object may be called at its end, whatever the names before it."""
 
+SIGNS_OF_MORE = ("-4", ".json")
+"""What is in every name that `mentioned` finds."""
+
 _URL = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<rest>.*)", re.DOTALL)
 _UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 _UUID4 = r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"
@@ -44,6 +47,7 @@ _FRESH_LEAF = re.compile(rf"(?P<unique>{_UUID4}){_CODEC}")
 _OWNED_FOLDER = re.compile(rf"(?P<kind>ti|write)-(?P<uuid>{_UUID})")
 _OWNED_LEAF = re.compile(rf".+\.json{_CODEC}", re.DOTALL)
 _OWNED_MENTIONED = re.compile(rf"(?:ti|write)-{_UUID}/[^/\"'\\<>\x00-\x20]*\.json{_CODEC}")
+_COMMON_PLACE = re.compile(rf"[^/]+/[^\n\0]+/(?!-?\d+/)[^/]+/({_UUID4}){_CODEC}", re.ASCII)
 _HALF_WRITTEN = re.compile(rf"\.\d+{re.escape(HALF_WRITTEN)}\Z")
 _MAP_INDEX = re.compile(r"-?\d+")
 # In two halves: what begins with literal text is searched for twenty times as fast.
@@ -237,12 +241,31 @@ def place(name: str) -> Placement | None:
     return Placement(ids[0], "/".join(ids[1:-1]), ids[-1], unique, owner)
 
 
+def unique_of(name: str) -> str | None:
+    """What `place` calls unique, in a fifth of its time where the name is plain."""
+    common = _COMMON_PLACE.fullmatch(name) if name.isascii() else None
+    if common is not None:
+        return common[1]
+    placement = place(name)
+    return placement.unique if placement is not None else None
+
+
 def _is_text(name: str) -> bool:
     """Whether every database could hold this name: no bytes that are not UTF-8, and no NUL."""
     try:
         return b"\0" not in name.encode()
     except UnicodeEncodeError:
         return False
+
+
+def plain_reference(base: Address) -> re.Pattern[str]:
+    """Matches the JSON text of a reference below a base path that is spelled as this is, without any escape.
+
+    Its groups are the folder of the object, relative to the base path, and the unique part. The folder may mention
+    others: it surely does not where it contains none of `SIGNS_OF_MORE`.
+    """
+    spelled = re.escape(json.dumps(base.text.rstrip("/") + "/", ensure_ascii=False)[:-1])
+    return re.compile(rf"{spelled}([^\"\\\x00-\x1f]+)/({_UUID4}){_CODEC}\"")
 
 
 def unique_part(name: str) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Optional
@@ -129,7 +129,9 @@ def get(
     with said.progress() as watch:
         fetched = [fetching.fetch(row, deployment.stores, watch) for row in rows]
     if wanted.raw:
-        _write_raw(fetched[0].raw, wanted.file)
+        if wanted.file is None:
+            _require_text(fetched[0].raw)
+        _write([fetched[0].raw], wanted.file)
         return
     decoded = [fetching.decode(each, wanted.path) for each in fetched]
     for each, value in zip(fetched, decoded, strict=True):
@@ -179,24 +181,40 @@ def _tell(fetched: Fetched, decoded: Decoded, said: Report) -> None:
         said.detail(f"{len(fetched.raw)} bytes from {fetched.address.text}")
 
 
-def _shown(fetched: Sequence[Fetched], decoded: Sequence[Decoded], wanted: Wanted, display: Display) -> str:
-    """The values as text. Plain is JSON here: a value has no rows and columns."""
+def _shown(fetched: Sequence[Fetched], decoded: Sequence[Decoded], wanted: Wanted, display: Display) -> Sequence[bytes]:
+    """The values as text, in pieces. Plain is JSON here: a value has no rows and columns."""
     from xcomctl.backend import payload
 
     to_file = wanted.file is not None and display.output is Output.AUTO
     form = Output.JSON if to_file else render.chosen(display.output)
+    text = _as_written(decoded, form) if not wanted.all_attempts else None
+    if text is not None:
+        return text, b"\n"
     if form is Output.TABLE:
-        return "\n".join(
+        blocks = (
             _heading(each, wanted.all_attempts) + _readable(value, display)
             for each, value in zip(fetched, decoded, strict=True)
         )
-    if form is Output.CSV:
-        return _csv([payload.plain(value.value) for value in decoded])
+        return [_encoded("\n".join(blocks))]
     values = [payload.plain(value.value) for value in decoded]
+    if form is Output.CSV:
+        return [_encoded(_csv(values))]
     attempts = [
         {"try_number": each.xcom.try_number, "value": value} for each, value in zip(fetched, values, strict=True)
     ]
-    return render.as_document(attempts if wanted.all_attempts else values[0], form)
+    return [_encoded(render.as_document(attempts if wanted.all_attempts else values[0], form))]
+
+
+def _as_written(decoded: Sequence[Decoded], form: Output) -> bytes | None:
+    """The JSON of a large value as it is, where that is wanted: Python writes it anew far slower than it reads."""
+    text = decoded[0].text
+    is_one_line = form is Output.JSONL and text is not None and not (b"\n" in text or b"\r" in text)
+    return text if is_one_line or form in (Output.JSON, Output.PLAIN) else None
+
+
+def _encoded(text: str) -> bytes:
+    """UTF-8; half a surrogate pair, which JSON may hold, as its JSON escape."""
+    return text.encode("utf-8", errors="backslashreplace")
 
 
 def _heading(fetched: Fetched, all_attempts: bool) -> str:
@@ -230,23 +248,22 @@ def _csv(values: Sequence[payload.Json]) -> str:
     return render.as_csv(rows, list(dict.fromkeys(key for row in rows for key in row)))
 
 
-def _write(text: str, file: Path | None) -> None:
+def _write(pieces: Iterable[bytes], file: Path | None) -> None:
+    """To stdout, or to a file."""
     if file is None:
-        render.write(text)
-    else:
-        _write_raw(text.encode("utf-8", errors="backslashreplace"), file)
-
-
-def _write_raw(data: bytes, file: Path | None) -> None:
-    if file is None:
-        if sys.stdout.isatty() and not _is_text(data):
-            raise UsageError("the bytes are binary, and stdout is a terminal", hint="write them to a file with -O FILE")
-        render.write_bytes(data)
+        for piece in pieces:
+            render.write_bytes(piece)
         return
     try:
-        file.write_bytes(data)
+        with file.open("wb") as target:
+            target.writelines(pieces)
     except OSError as error:
         raise StorageError(f"cannot write {file}: {error.strerror}", hint="choose another file with -O") from error
+
+
+def _require_text(data: bytes) -> None:
+    if sys.stdout.isatty() and not _is_text(data):
+        raise UsageError("the bytes are binary, and stdout is a terminal", hint="write them to a file with -O FILE")
 
 
 def _is_text(data: bytes) -> bool:

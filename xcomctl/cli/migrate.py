@@ -90,7 +90,17 @@ class Moving:
 class Running:
     """How it runs."""
 
-    jobs: Annotated[int, flag("--jobs", min=1, max=64, panel=_RUNNING, help="Uploads at a time.")] = 8
+    jobs: Annotated[
+        Optional[int],
+        flag(
+            "--jobs",
+            min=1,
+            max=64,
+            metavar="N",
+            panel=_RUNNING,
+            help="Objects at a time. [default: 32 to storage, else 8]",
+        ),
+    ] = None
 
 
 @takes(Place, Control, Rows, Moving, Running, Acting, Display)
@@ -177,7 +187,7 @@ def _rules(rows: Rows, moving: Moving, running: Running, acting: Acting) -> Rule
         threshold=0 if inline or relocate or rule else _threshold(moving.threshold),
         codec=None if codec == "none" else codec,
         keeps_codec=keeps_codec,
-        jobs=running.jobs,
+        jobs=running.jobs or (8 if inline or relocate or rule else 32),
         allow=frozenset(Gate(gate) for gate in gates),
         dry_run=acting.dry_run,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from xcomctl.backend import payload
 from xcomctl.backend.reference import Address, parse, unique_part
@@ -32,11 +32,15 @@ class Fetched:
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """A value taken out of its compression and JSON, Airflow's wrapping made visible, and what was odd about it."""
+    """A value taken out of its compression and JSON, Airflow's wrapping made visible, and what was odd about it.
+
+    `text` is the JSON of a large value that need not be written anew.
+    """
 
     value: payload.View
     notes: tuple[str, ...]
     codec: str | None
+    text: bytes | None = None
 
 
 def resolved(catalog: Catalog, key: XComKey, *, archived: bool = False) -> XComKey:
@@ -86,11 +90,12 @@ def decode(fetched: Fetched, path: str | None = None) -> Decoded:
     except payload.PayloadError as error:
         where = fetched.address.text if fetched.address is not None else str(xcom_key(fetched.xcom))
         raise payload.PayloadError(f"{where}: {error.message}", hint=error.hint) from error
-    value = payload.view(parsed.value)
+    value = cast("payload.View", parsed.value) if parsed.text is not None else payload.view(parsed.value)
     notes = (*(data.notes if data is not None else ()), *parsed.notes)
-    return Decoded(
-        payload.dig(value, path) if path is not None else value, notes, data.codec if data is not None else None
-    )
+    codec = data.codec if data is not None else None
+    if path is not None:
+        return Decoded(payload.dig(value, path), notes, codec)
+    return Decoded(value, notes, codec, parsed.text)
 
 
 def explain(stored: StoredValue, stores: Stores, base: Address | None) -> list[tuple[str, str]]:

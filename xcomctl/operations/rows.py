@@ -42,12 +42,12 @@ def some_at_a_time(rows: Iterator[Row], count: int) -> Iterator[Sequence[Row]]:
         yield some
 
 
-def batches(rows: Iterator[Row], count: int) -> Iterator[Sequence[Row]]:
+def batches(rows: Iterator[Row], count: int, most_bytes: int = BATCH_BYTES) -> Iterator[Sequence[Row]]:
     """The rows of one table, at most so many together, and fewer where they are large."""
     batch: list[Row] = []
     size_bytes = 0
     for row in rows:
-        is_full = len(batch) == count or size_bytes + row.xcom.size_bytes > BATCH_BYTES
+        is_full = len(batch) == count or size_bytes + row.xcom.size_bytes > most_bytes
         if batch and (is_full or row.table != batch[0].table):
             yield batch
             batch, size_bytes = [], 0

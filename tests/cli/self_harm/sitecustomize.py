@@ -12,6 +12,7 @@ from __future__ import annotations
 import builtins
 import os
 import signal
+import threading
 from collections.abc import Callable
 from datetime import timedelta
 from itertools import count
@@ -26,7 +27,8 @@ numbers = count(1)
 def note(name: object) -> None:
     """One deed; the signal, if it is this one's turn."""
     if str(name).startswith(UNDER) and next(numbers) == AT:
-        os.kill(os.getpid(), signal.Signals[os.environ["HARM_SIGNAL"]])
+        # Sent to the process, another thread might take it, and this one go on.
+        signal.pthread_kill(threading.get_ident(), signal.Signals[os.environ["HARM_SIGNAL"]])
 
 
 def noted(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -76,11 +78,11 @@ def hurry() -> None:
     """Small batches, and frequent signs of life where they are asked for."""
     from xcomctl.ledger import lease
     from xcomctl.operations import restoring
-    from xcomctl.operations.gc import sweep
+    from xcomctl.operations.gc import batches
     from xcomctl.operations.migrate import migration
     from xcomctl.operations.rm import removal
 
-    sweep.BATCH = restoring.BATCH = migration.BATCH = removal.ROWS_AT_ONCE = 2
+    batches.BATCH = restoring.BATCH = migration.BATCH = removal.ROWS_AT_ONCE = 2
     lease.REFRESH = timedelta(seconds=float(os.environ.get("HARM_REFRESH", lease.REFRESH.total_seconds())))
 
 
@@ -97,8 +99,8 @@ def interrupt() -> None:
         if next(told) == STATEMENT:
             os.kill(os.getpid(), signal.Signals[os.environ["HARM_SIGNAL"]])
 
-    def opened_to_write(url: Any) -> Any:
-        engine = real(url)
+    def opened_to_write(*words: Any) -> Any:
+        engine = real(*words)
         event.listen(engine, "before_cursor_execute", hear)
         event.listen(engine, "commit", hear)
         return engine

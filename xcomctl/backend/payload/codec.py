@@ -92,9 +92,17 @@ def _how_to_have(codec: str) -> str:
 
 
 def _gunzip(data: bytes) -> bytes:
-    import gzip
+    """All members, and zeros after them, as the gzip module reads them, which copies what it is given."""
+    import zlib
 
-    return gzip.decompress(data)
+    members: list[bytes] = []
+    while data:
+        member = zlib.decompressobj(zlib.MAX_WBITS | 16)
+        members.append(member.decompress(data))
+        if not member.eof:
+            raise EOFError("the last member has no end")
+        data = member.unused_data.lstrip(b"\0")
+    return members[0] if len(members) == 1 else b"".join(members)
 
 
 def _bunzip2(data: bytes) -> bytes:

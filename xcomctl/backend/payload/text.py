@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import codecs
+import gc
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from xcomctl.backend.payload.base import Json, PayloadError, bounded
@@ -30,14 +33,25 @@ _LOOKS = {
     b'"': "JSON that is damaged or cut short",
 }
 _SAMPLE_BYTES = 4096
+LARGE_BYTES = 1024 * 1024
+"""From this size on a text that needs nothing done to it is shown as it is: to write it anew takes Python longer than
+all the rest."""
+
+_NEEDS_CARE = (b'"__', b"\\u005", b"NaN", b"Infinity")
+"""What Airflow wraps values in, also where JSON escapes its first letter, and the numbers that JSON has not."""
 
 
 @dataclass(frozen=True, slots=True)
 class Parsed:
-    """The JSON value, and what was odd about its text."""
+    """The JSON value, and what was odd about its text.
+
+    `text` is there where that is large, and says in UTF-8 what the value is: an object or an array in which nothing is
+    wrapped.
+    """
 
     value: Json
     notes: tuple[str, ...] = ()
+    text: bytes | None = None
 
 
 def parse(data: bytes | str) -> Parsed:
@@ -48,6 +62,10 @@ def parse(data: bytes | str) -> Parsed:
     common-io 1.5.3. It is unwrapped at most twice. A string like `123` or `true` stays what it is.
     Raises `PayloadError` when the data is not JSON; the hint says what it looks like.
     """
+    plain = _plain_text(data)
+    if plain is not None:
+        with _uncollected():
+            return Parsed(_loads(plain), text=data if isinstance(data, bytes) else data.encode())
     value = _loads(data)
     notes: tuple[str, ...] = ()
     for times in _UNWRAPPED:
@@ -64,6 +82,30 @@ def string_of(stored: bytes) -> tuple[str, int] | None:
         pickled = pickled_string(stored)
         return (pickled, 0) if pickled is not None else None
     return unwrap(stored.decode("utf-8", errors="replace"))
+
+
+def _plain_text(data: bytes | str) -> str | None:
+    """The text of a large value that can stand for itself; None for any other."""
+    if isinstance(data, str) or len(data) < LARGE_BYTES or data[:1] not in (b"{", b"[") or data[1:2] == b"\0":
+        return None
+    if any(each in data for each in _NEEDS_CARE):
+        return None
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return None
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Nothing that JSON makes is part of a cycle; to look for some time and again took a quarter of the reading."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 @bounded

@@ -19,12 +19,13 @@ from xcomctl.backend import payload
 from xcomctl.backend.reference import parse
 from xcomctl.catalog.catalog import Row
 from xcomctl.catalog.engine import is_out_of_reach
-from xcomctl.catalog.rewriting import Rewriter, Text
+from xcomctl.catalog.rewriting import READ_AT_ONCE, Rewriter, Text
 from xcomctl.errors import MetadataError, StorageError, XcomctlError
 from xcomctl.ledger import Lease
 from xcomctl.ledger.audit import write_run
 from xcomctl.ledger.control import lead_here
 from xcomctl.ledger.lease import held, holder, require_free
+from xcomctl.operations.concurrency import weighed
 from xcomctl.operations.gc import Pace, Scope, Watch, new_operation_id
 from xcomctl.operations.migrate.account import Account
 from xcomctl.operations.migrate.judging import judged
@@ -34,9 +35,25 @@ from xcomctl.operations.migrate.proof import read_back
 from xcomctl.operations.migrate.terms import WRITING, Failure, Gate, Pair, Rules, Skip
 from xcomctl.operations.rows import batches
 
-BATCH = 50
+BATCH = 1000
+BATCH_BYTES = 256 * 1024 * 1024
+"""The most that one step of a run is about, as stored: between two it may be stopped."""
+
+IN_FLIGHT_BYTES = 64 * 1024 * 1024
+"""The most that is held of all values, but for one that is larger by itself."""
+
+SWAPS_AT_ONCE = 4
 SAMPLED = 20
 SAMPLED_BYTES = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class _Settled:
+    """What became of one row: what was made for it, or why nothing was; and whether it now holds that."""
+
+    text: Text
+    made: Carried | Skip | ImmovableError
+    swapped: bool | MetadataError = False
 
 
 @dataclass(slots=True)
@@ -69,9 +86,9 @@ class Migration:
         rows = judged(self.move.rows(), self.move.kept, self.scope.catalog)
         movable = (row for row, skip in rows if skip is None)
         jobs = self.account.plan.rules.jobs
-        with closing(Rewriter(self.scope.catalog)) as rewriter, ThreadPoolExecutor(jobs) as pool:
+        with closing(Rewriter(self.scope.catalog, SWAPS_AT_ONCE)) as rewriter, ThreadPoolExecutor(jobs) as pool:
             rewriter.require_rights()
-            for batch in batches(movable, BATCH):
+            for batch in batches(movable, BATCH, BATCH_BYTES):
                 self.account.stopped = pace()
                 if self.account.stopped is not None:
                     return
@@ -80,27 +97,48 @@ class Migration:
                 yield from batch
 
     def _batch(self, rewriter: Rewriter, batch: Sequence[Row], pool: ThreadPoolExecutor) -> None:
-        """Some rows: read, then carry to where they are to be, then swap."""
-        deadline = rewriter.now() + WRITING
-        texts = [text for row in batch if (text := self._read(rewriter, row)) is not None]
-        for text, made in zip(texts, pool.map(partial(self._carried, rewriter), texts), strict=True):
-            if isinstance(made, Carried):
-                self._swap(rewriter, text, made, deadline)
-            elif isinstance(made, Skip):
-                self.account.skip(made, len(text.data))
-            else:
-                self.account.fail(made.code, text.row, made)
+        """Some rows: read, carried to where they are to be, and swapped, each as soon as it can be."""
+        texts = self._read(rewriter, batch)
+        for done in weighed(pool, partial(self._settled, rewriter), texts, _weight, IN_FLIGHT_BYTES):
+            self._enter(done)
 
-    def _read(self, rewriter: Rewriter, row: Row) -> Text | None:
-        """The value of a row that is to move."""
+    def _read(self, rewriter: Rewriter, batch: Sequence[Row]) -> Iterator[tuple[Text, datetime]]:
+        """The values that are to move, and until when their rows may change."""
+        for start in range(0, len(batch), READ_AT_ONCE):
+            some = batch[start : start + READ_AT_ONCE]
+            deadline = rewriter.now() + WRITING
+            for row, text in self._texts(rewriter, some):
+                if text is not None:
+                    yield text, deadline
+                else:
+                    self.account.fail(Failure.CHANGED, row, XcomctlError("it was deleted while it was moved"))
+                del text
+
+    def _texts(self, rewriter: Rewriter, rows: Sequence[Row]) -> Iterator[tuple[Row, Text | None]]:
+        """The values of some rows; where they cannot be read together, one by one."""
+        left = list(rows)
+        with suppress(XcomctlError):
+            for row, text in rewriter.texts(rows):
+                left.remove(row)
+                yield row, text
+        for row in left:
+            try:
+                found = rewriter.text(row)
+            except XcomctlError as error:
+                self.account.fail(Failure.READ_FAILED, row, error)
+            else:
+                yield row, found
+
+    def _settled(self, rewriter: Rewriter, read: tuple[Text, datetime]) -> _Settled:
+        """One row: it holds what was made for it, if it still is what was read; else gc collects what was written."""
+        text, deadline = read
+        made = self._carried(rewriter, text)
+        if not isinstance(made, Carried):
+            return _Settled(text, made)
         try:
-            text = rewriter.text(row)
-        except XcomctlError as error:
-            self.account.fail(Failure.READ_FAILED, row, error)
-            return None
-        if text is None:
-            self.account.fail(Failure.CHANGED, row, XcomctlError("it was deleted while it was moved"))
-        return text
+            return _Settled(text, made, rewriter.swap(text, made.new, deadline))
+        except MetadataError as error:
+            return _Settled(text, made, error)
 
     def _carried(self, rewriter: Rewriter, text: Text) -> Carried | Skip | ImmovableError:
         try:
@@ -110,32 +148,32 @@ class Migration:
         except XcomctlError as error:
             return ImmovableError(Failure.WRITE_FAILED, error.message)
 
-    def _swap(self, rewriter: Rewriter, text: Text, made: Carried, deadline: datetime) -> None:
-        """Let the row hold what was made for it, if it still is what was read; else gc collects what was written."""
-        try:
-            swapped = rewriter.swap(text, made.new, deadline)
-        except MetadataError as error:
-            self.account.fail(Failure.SWAP_FAILED, text.row, error)
-            self.account.perhaps_changed |= is_out_of_reach(error)
-            return
-        if not swapped:
-            self.account.fail(
-                Failure.CHANGED, text.row, XcomctlError("it was pushed anew or deleted while it was moved")
-            )
-            return
-        self.account.moved(text, made)
-        self._remember(made)
+    def _enter(self, done: _Settled) -> None:
+        """Count what became of one row."""
+        text, made = done.text, done.made
+        if isinstance(made, Skip):
+            self.account.skip(made, len(text.data))
+        elif isinstance(made, ImmovableError):
+            self.account.fail(made.code, text.row, made)
+        elif isinstance(done.swapped, MetadataError):
+            self.account.fail(Failure.SWAP_FAILED, text.row, done.swapped)
+            self.account.perhaps_changed |= is_out_of_reach(done.swapped)
+        elif done.swapped:
+            self.account.moved(text, made)
+            self._remember(made)
+        else:
+            message = "it was pushed anew or deleted while it was moved"
+            self.account.fail(Failure.CHANGED, text.row, XcomctlError(message))
 
     def _remember(self, made: Carried) -> None:
         """Keep a random sample of what was moved to storage, each row as likely as any other."""
         if made.reference is None or made.size_bytes > SAMPLED_BYTES:
             return
         self._moved += 1
-        value = made.value.decode(errors="surrogatepass") if made.value is not None else None
-        if len(self._sample) < SAMPLED:
-            self._sample.append(Pair(made.reference, value))
-        elif (place := random.randrange(self._moved)) < SAMPLED:  # noqa: S311
-            self._sample[place] = Pair(made.reference, value)
+        place = len(self._sample) if len(self._sample) < SAMPLED else random.randrange(self._moved)  # noqa: S311
+        if place < SAMPLED:
+            value = made.value.decode(errors="surrogatepass") if made.value is not None else None
+            self._sample[place : place + 1] = [Pair(made.reference, value)]
 
     def _prove(self) -> None:
         """Let Airflow read some of what was moved."""
@@ -169,6 +207,10 @@ class Migration:
             "report": self.account.document(),
             "finished_at": self.scope.now().isoformat(),
         }
+
+
+def _weight(read: tuple[Text, datetime]) -> int:
+    return len(read[0].data)
 
 
 @contextmanager

@@ -45,7 +45,7 @@ class Outward:
             held = payload.string_of(text.data)
             moved_meanwhile = held is not None and recognise(held[0], self.scope.base) is not None
             return Skip.REFERENCE if moved_meanwhile else Skip.BELOW_THRESHOLD
-        against = kept_by_text(text.data)
+        against = kept_by_text(text.data, is_json=text.is_json)
         if isinstance(against, Skip):
             return against
         if against is not None:
@@ -70,8 +70,10 @@ def kept_by_itself(row: Row, base: Address) -> Skip | None:
     return None if has_safe_names(xcom, base) else Skip.UNSAFE_NAME
 
 
-def kept_by_text(data: bytes) -> Skip | Failure | None:
-    """What the text of a value says against moving it."""
+def kept_by_text(data: bytes, *, is_json: bool = False) -> Skip | Failure | None:
+    """What the text of a value says against moving it. What surely `is_json` is looked into only if it is a string."""
+    if is_json and data[:1] != b'"':
+        return None
     try:
         value = parsed(data)
     except ValueError:
