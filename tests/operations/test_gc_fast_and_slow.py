@@ -10,7 +10,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.operations.scene import AT_ONCE, Scene
@@ -31,7 +31,7 @@ from xcomctl.operations.gc.evidence import gather
 
 UUIDS = st.uuids(version=4).map(str)
 PARTS = st.one_of(
-    st.sampled_from(["dag", "r/1", "7", "-1", "", "a-4b", "x.json", "\u0663", "d\n", "d\0", "\\", '"']), UUIDS
+    st.sampled_from(["dag", "r/1", "7", "-1", "", "a-4b", "x.json", "\u0663", "d\n", "d\0", "\0", "\\", '"']), UUIDS
 )
 LEAVES = st.one_of(
     UUIDS,
@@ -45,6 +45,8 @@ BASES = ("s3://conn@bucket/xcom", "file:///data/x y", "s3://b/d\u00e4ta.(1)")
 
 
 @given(NAMES)
+@example(f"d\0/r/t/{uuid4()}")
+@example(f"d/r/t\0/{uuid4()}")
 def test_what_is_unique_is_what_the_whole_name_tells(name: str):
     placement = place(name)
     assert unique_of(name) == (placement.unique if placement is not None else None)

@@ -47,7 +47,7 @@ _FRESH_LEAF = re.compile(rf"(?P<unique>{_UUID4}){_CODEC}")
 _OWNED_FOLDER = re.compile(rf"(?P<kind>ti|write)-(?P<uuid>{_UUID})")
 _OWNED_LEAF = re.compile(rf".+\.json{_CODEC}", re.DOTALL)
 _OWNED_MENTIONED = re.compile(rf"(?:ti|write)-{_UUID}/[^/\"'\\<>\x00-\x20]*\.json{_CODEC}")
-_COMMON_PLACE = re.compile(rf"[^/]+/[^\n\0]+/(?!-?\d+/)[^/]+/({_UUID4}){_CODEC}", re.ASCII)
+_COMMON_PLACE = re.compile(rf"[^/\0]+/[^\n\0]+/(?!-?\d+/)[^/\0]+/({_UUID4}){_CODEC}", re.ASCII)
 _HALF_WRITTEN = re.compile(rf"\.\d+{re.escape(HALF_WRITTEN)}\Z")
 _MAP_INDEX = re.compile(r"-?\d+")
 # In two halves: what begins with literal text is searched for twenty times as fast.
