@@ -194,6 +194,21 @@ def test_many_requests_are_under_way_at_once(lab: Lab, monkeypatch: pytest.Monke
 
 
 @on("ministack-trash")
+@pytest.mark.parametrize("shape", ["even", "one dag", "many runs"])
+def test_parts_are_pages_and_no_crumbs(lab: Lab, shape: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each request costs money, and more time here than at the store."""
+    keys = shapes()[shape]
+    fill(lab, keys)
+    with through_a_proxy(lab) as proxy, pages_of(20, monkeypatch):
+        for hints in ((), [f"dag_{n}/" for n in range(5)]):
+            before = len(proxy.requests)
+            everything(lab.store, "", hints)
+            asked = [seen.query for seen in proxy.requests[before:] if "list-type" in seen.query]
+            whole = [query for query in asked if "max-keys=20" in query]
+            assert len(whole) <= 2 * len(keys) / 20 and len(asked) <= 4 * len(keys) / 20
+
+
+@on("ministack-trash")
 def test_who_leaves_early_waits_for_nothing(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     fill(lab, shapes()["flat"][:100])
     with through_a_proxy(lab) as proxy, pages_of(20, monkeypatch):

@@ -23,10 +23,11 @@ REQUESTS_AT_ONCE = 32
 PAGES_WAITING = 64
 """The most that are held for whoever reads them."""
 
-FOLDERS_IN_A_PAGE = 16
-"""A folder whose first page has more sub-folders than this is cheaper to list in one go than each of them apart."""
+FOLDERS_IN_A_PAGE = 2
+"""A folder whose first page has more sub-folders than this is listed in one go: each of them apart would be small pages."""
 
 PAGES_BEFORE_A_GUESS = 4
+"""A span that has as many may have as many again; then it is guessed at twice that, and so on."""
 GUESSES = 16
 
 _LAST = "\U0010ffff"
@@ -144,23 +145,23 @@ class _Listing:
             following = asyncio.ensure_future(self._ask(Prefix=prefix, ContinuationToken=page.following))
             try:
                 if in_order and len(self._tasks) < REQUESTS_AT_ONCE:
-                    until = await self._share(prefix, before, after, until, guess=pages % PAGES_BEFORE_A_GUESS == 0)
+                    until = await self._share(prefix, before, after, until, pages)
                 page = await following
             finally:
                 following.cancel()
 
-    async def _share(self, prefix: str, before: str, after: str, until: str | None, *, guess: bool) -> str | None:
-        """Cut what is left of a span, and start the parts but the first; where that ends now.
+    async def _share(self, prefix: str, before: str, after: str, until: str | None, pages: int) -> str | None:
+        """Cut what is left of a span of which so many pages are known, and start the parts but the first.
 
-        There are at most as many parts as pages, as far as the last page tells.
+        Returns where it ends now. No part is expected to be less than a page: by the names in the last one, or where
+        none is known by what the span has had so far.
         """
         idle = REQUESTS_AT_ONCE - len(self._tasks)
         seen, start = bisect_right(self._names, before), bisect_right(self._names, after)
         end = bisect_left(self._names, prefix + _LAST if until is None else until)
-        pages = -(-(end - start) // (start - seen)) if start > seen else idle
-        cuts = _spread(self._names[start:end], min(idle, pages))
-        if not cuts and guess:
-            cuts = _spread(await self._guessed(prefix, after, until), idle)
+        cuts = _spread(self._names[start:end], min(idle, -(-(end - start) // max(1, start - seen))))
+        if not cuts and pages >= PAGES_BEFORE_A_GUESS and pages & (pages - 1) == 0:
+            cuts = _spread(await self._guessed(prefix, after, until), min(idle, pages))
         for begin, stop in zip(cuts, [*cuts[1:], until], strict=False):
             self._start(self._span(prefix, begin, stop))
         return cuts[0] if cuts else until
