@@ -5,11 +5,17 @@ Sizes are bytes, times are aware datetimes in UTC, `map_index` is -1 for a task 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from enum import Enum
-from typing import TypeAlias
+from itertools import chain
+from typing import TYPE_CHECKING, TypeAlias, overload
+
+from xcomctl.numbers import microseconds, moment
+
+if TYPE_CHECKING:
+    from xcomctl.numbers import Numbers
 
 StorageOptions: TypeAlias = dict[str, object]
 """What fsspec's constructor of a file system takes; the values may hold secrets and are never printed."""
@@ -124,6 +130,60 @@ class StoredObject:
     size_bytes: int
     modified_at: datetime
     version: str | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Objects(Sequence[StoredObject]):
+    """Many objects, by columns: a fifth of the time that making each of them takes. `times` are in microseconds."""
+
+    names: Sequence[str]
+    sizes: Numbers
+    times: Numbers
+    versions: Sequence[str | None]
+
+    @classmethod
+    def of(cls, objects: Sequence[StoredObject]) -> Objects:
+        """These objects, which may be such columns already."""
+        import numpy as np
+
+        if isinstance(objects, Objects):
+            return objects
+        sizes = np.array([each.size_bytes for each in objects], np.int64)
+        times = np.array([microseconds(each.modified_at) for each in objects], np.int64)
+        return cls([each.name for each in objects], sizes, times, [each.version for each in objects])
+
+    @classmethod
+    def joined(cls, some: Sequence[Objects]) -> Objects:
+        """All of these, in their order."""
+        import numpy as np
+
+        names = list(chain.from_iterable(each.names for each in some))
+        versions = list(chain.from_iterable(each.versions for each in some))
+        sizes, times = ([getattr(each, field) for each in some] for field in ("sizes", "times"))
+        return cls(names, np.concatenate(sizes), np.concatenate(times), versions)
+
+    def at(self, places: Numbers) -> Objects:
+        """Those at some places."""
+        names, versions, chosen = self.names, self.versions, places.tolist()
+        return Objects(
+            [names[at] for at in chosen], self.sizes[places], self.times[places], [versions[at] for at in chosen]
+        )
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __iter__(self) -> Iterator[StoredObject]:
+        return map(StoredObject, self.names, self.sizes.tolist(), map(moment, self.times.tolist()), self.versions)
+
+    @overload
+    def __getitem__(self, place: int) -> StoredObject: ...
+    @overload
+    def __getitem__(self, place: slice) -> Objects: ...
+    def __getitem__(self, place: int | slice) -> StoredObject | Objects:
+        if isinstance(place, slice):
+            return Objects(self.names[place], self.sizes[place], self.times[place], self.versions[place])
+        at = moment(int(self.times[place]))
+        return StoredObject(self.names[place], int(self.sizes[place]), at, self.versions[place])
 
 
 class WayBack(str, Enum):

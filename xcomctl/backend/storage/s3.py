@@ -18,7 +18,7 @@ from xcomctl.backend.storage.body import streamed
 from xcomctl.backend.storage.s3_listing import REQUESTS_AT_ONCE, all_pages
 from xcomctl.backend.storage.s3_pages import Page, object_of, page
 from xcomctl.errors import ForbiddenError, StorageError
-from xcomctl.model import Deletion, Kept, Outcome, Removal, Return, StoredObject, WayBack
+from xcomctl.model import Deletion, Kept, Objects, Outcome, Removal, Return, StoredObject, WayBack
 
 if TYPE_CHECKING:
     from s3fs import S3FileSystem
@@ -75,7 +75,7 @@ class S3Store:
         for objects in self._pages(prefix):
             yield from objects
 
-    def _pages(self, prefix: str) -> Iterator[Sequence[StoredObject]]:
+    def _pages(self, prefix: str) -> Iterator[Objects]:
         from fsspec.asyn import sync
 
         token: dict[str, object] = {}
@@ -86,7 +86,7 @@ class S3Store:
                 return
             token = {"ContinuationToken": found.following}
 
-    def listed(self, prefix: str, folders: Collection[str] = ()) -> Iterator[Sequence[StoredObject]]:
+    def listed(self, prefix: str, folders: Collection[str] = ()) -> Iterator[Objects]:
         """Many pages at a time; `folders` are names where the work can be parted."""
         return all_pages(self._filesystem.loop, self._page, prefix, folders)
 

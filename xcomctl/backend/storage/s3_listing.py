@@ -12,19 +12,21 @@ from __future__ import annotations
 import asyncio
 from bisect import bisect_left, bisect_right
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterator, Sequence
+from itertools import islice
+from operator import ge
 from queue import SimpleQueue
 from typing import Any
 
 from xcomctl.backend.storage.s3_pages import Page
 from xcomctl.errors import StorageError
-from xcomctl.model import StoredObject
+from xcomctl.model import Objects
 
 REQUESTS_AT_ONCE = 32
 PAGES_WAITING = 64
 """The most that are held for whoever reads them."""
 
 FOLDERS_IN_A_PAGE = 2
-"""A folder whose first page has more sub-folders than this is listed in one go: each of them apart would be small pages."""
+"""A folder whose first page has more sub-folders is listed in one go: each of them apart would be small pages."""
 
 PAGES_BEFORE_A_GUESS = 4
 """A span that has as many may have as many again; then it is guessed at twice that, and so on."""
@@ -38,7 +40,7 @@ Ask = Callable[..., Awaitable[Page]]
 
 def all_pages(
     loop: asyncio.AbstractEventLoop, ask: Ask, prefix: str, names: Collection[str]
-) -> Iterator[Sequence[StoredObject]]:
+) -> Iterator[Objects]:
     """Pages of objects, in no order. Whoever leaves early, as by Ctrl-C, waits for none of them."""
     listing = _Listing(loop, ask, prefix, names)
     running = asyncio.run_coroutine_threadsafe(listing.run(), loop)
@@ -56,7 +58,7 @@ class _Listing:
     """One listing. All but `found` belongs to the event loop."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, ask: Ask, prefix: str, names: Collection[str]) -> None:
-        self.found: SimpleQueue[Sequence[StoredObject] | BaseException | None] = SimpleQueue()
+        self.found: SimpleQueue[Objects | BaseException | None] = SimpleQueue()
         self.room = asyncio.Semaphore(PAGES_WAITING)
         self._prefix = prefix
         self._names = sorted(name for name in names if name.startswith(prefix))
@@ -104,8 +106,8 @@ class _Listing:
         async with self._gate:
             return await self._ask_for(**query)
 
-    async def _give(self, objects: Sequence[StoredObject]) -> None:
-        if objects:
+    async def _give(self, objects: Objects) -> None:
+        if len(objects):
             await self.room.acquire()
             self.found.put(objects)
 
@@ -114,13 +116,13 @@ class _Listing:
 
         A store that lists folder by folder has passed it by then.
         """
-        names = [each.name for each in first.objects]
+        names = first.objects.names
         name = next((name for name in names if "/" in name[len(self._prefix) :]), None)
         if name is None or names != sorted(names):
             return False
         folder = name[: name.index("/", len(self._prefix))]
         probe = await self._ask(Prefix=self._prefix, StartAfter=f"{folder}.~", MaxKeys=1)
-        return [each.name for each in probe.objects] == [name]
+        return probe.objects.names == [name]
 
     async def _span(self, prefix: str, after: str, until: str | None) -> None:
         """List the names below a prefix after one, up to and with another."""
@@ -134,14 +136,14 @@ class _Listing:
             found = page.objects
             if in_order:
                 _require_order(prefix, after, found)
-            if until is not None and found and found[-1].name > until:
-                await self._give(found[: bisect_right([each.name for each in found], until)])
+            if until is not None and found and found.names[-1] > until:
+                await self._give(found[: bisect_right(found.names, until)])
                 return
             await self._give(found)
             if page.following is None:
                 return
             pages += 1
-            before, after = after, found[-1].name if found else after
+            before, after = after, found.names[-1] if found else after
             following = asyncio.ensure_future(self._ask(Prefix=prefix, ContinuationToken=page.following))
             try:
                 if in_order and len(self._tasks) < REQUESTS_AT_ONCE:
@@ -174,7 +176,7 @@ class _Listing:
         places = digits if len(digits) > GUESSES // 2 else signs
         asked = [after[:place] + chr(ord(after[place]) + 1) for place in places[:: len(places) // GUESSES + 1]]
         found = await asyncio.gather(*(self._ask(Prefix=prefix, StartAfter=each, MaxKeys=1) for each in asked))
-        names = {each.name for page in found for each in page.objects}
+        names = {name for page in found for name in page.objects.names}
         return sorted(name for name in names if name > after and (until is None or name < until))
 
     async def _folder(self, folder: str) -> None:
@@ -186,7 +188,7 @@ class _Listing:
 
     async def _follow_folder(self, folder: str, first: Page, level: Callable[[], Awaitable[Page]]) -> None:
         """Each sub-folder apart, or where they are many all in one go."""
-        names = (each.name[len(folder) :] for each in first.objects)
+        names = (name[len(folder) :] for name in first.objects.names)
         below = {name.partition("/")[0] for name in names if "/" in name}
         if not 0 < len(below) <= FOLDERS_IN_A_PAGE:
             await self._follow(folder, first, "", None)
@@ -203,9 +205,9 @@ class _Listing:
             page = await self._ask(Prefix=folder, Delimiter="/", ContinuationToken=page.following)
 
 
-def _require_order(prefix: str, after: str, objects: Sequence[StoredObject]) -> None:
-    names = [after, *(each.name for each in objects)]
-    if names != sorted(set(names)):
+def _require_order(prefix: str, after: str, objects: Objects) -> None:
+    names = [after, *objects.names]
+    if any(map(ge, names, islice(names, 1, None))):
         raise StorageError(
             f"the listing of {prefix} broke off: a page does not follow the one before",
             hint="the listing must be complete: nothing was changed; try again",
