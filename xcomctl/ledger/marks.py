@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import chain
@@ -11,11 +11,14 @@ from itertools import chain
 from xcomctl.backend.reference import unique_part
 from xcomctl.errors import StorageError
 from xcomctl.ledger.control import Control, Facts, lines_of
-from xcomctl.model import StoredObject
+from xcomctl.model import Objects
 from xcomctl.numbers import Flags, Hashes, Numbers, hashes_of, microseconds, moment
 
 FOLDER = "marks/"
 FILES_KEPT = 2
+NEVER = -(2**63)
+"""The time of no mark, in microseconds."""
+
 _NAME = re.compile(rf"{FOLDER}(\d{{8,18}})-[^/]+\.jsonl\.gz")
 
 
@@ -57,21 +60,22 @@ class Marks:
         """Of some objects, by the hashes of their unique parts, which may have a mark."""
         return self._uniques.holding(uniques)
 
-    def on(self, objects: Mapping[str, StoredObject]) -> list[Mark | None]:
-        """The marks on some objects, by their relative names; None on one that was not marked as it is now."""
+    def first_seen(self, names: Sequence[str], objects: Objects) -> Numbers:
+        """When some objects, by their relative names, were first seen; `NEVER` where none was marked as it is now."""
         import numpy as np
 
-        if not len(self) or not objects:
-            return [None] * len(objects)
-        names = hashes_of(list(objects))
-        places = np.minimum(np.searchsorted(self._names, names), len(self) - 1)
-        identities = np.array([_identity(name, found) for name, found in objects.items()], np.int64)
-        same = (self._names[places] == names) & (self._identities[places] == identities)
-        times = zip(objects.items(), self._first_seen[places].tolist(), same.tolist(), strict=True)
-        return [
-            Mark(name, found.version, found.modified_at, moment(at)) if is_same else None
-            for (name, found), at, is_same in times
-        ]
+        if not len(self):
+            return np.full(len(names), NEVER, np.int64)
+        hashes = hashes_of(names)
+        places = np.minimum(np.searchsorted(self._names, hashes), len(self) - 1)
+        identities = map(hash, zip(names, objects.versions, objects.times.tolist(), strict=True))
+        same = self._identities[places] == np.fromiter(identities, np.int64, len(names))
+        return np.where(same & (self._names[places] == hashes), self._first_seen[places], NEVER)
+
+    def on(self, names: Sequence[str], objects: Objects) -> Iterator[Mark]:
+        """The marks on some objects, by their relative names: on those that were marked as they are now."""
+        times = zip(names, objects, self.first_seen(names, objects).tolist(), strict=True)
+        return (Mark(name, o.version, o.modified_at, moment(at)) for name, o, at in times if at != NEVER)
 
 
 def read_marks(control: Control, base: str) -> Marks:
@@ -105,13 +109,10 @@ def _files(control: Control) -> dict[int, str]:
     return {int(matched[1]): name for name in names if (matched := _NAME.fullmatch(name))}
 
 
-def _identity(name: str, marked: Mark | StoredObject) -> int:
-    return hash((name, marked.version, marked.modified_at))
-
-
 def _numbers(mark: Mark) -> tuple[int, int, int, int]:
     unique = unique_part(mark.name) or mark.name
-    return hash(mark.name), _identity(mark.name, mark), microseconds(mark.first_seen), hash(unique)
+    identity = mark.name, mark.version, microseconds(mark.modified_at)
+    return hash(mark.name), hash(identity), microseconds(mark.first_seen), hash(unique)
 
 
 def _line(mark: Mark) -> Facts:

@@ -38,9 +38,7 @@ _LAST = "\U0010ffff"
 Ask = Callable[..., Awaitable[Page]]
 
 
-def all_pages(
-    loop: asyncio.AbstractEventLoop, ask: Ask, prefix: str, names: Collection[str]
-) -> Iterator[Objects]:
+def all_pages(loop: asyncio.AbstractEventLoop, ask: Ask, prefix: str, names: Collection[str]) -> Iterator[Objects]:
     """Pages of objects, in no order. Whoever leaves early, as by Ctrl-C, waits for none of them."""
     listing = _Listing(loop, ask, prefix, names)
     running = asyncio.run_coroutine_threadsafe(listing.run(), loop)

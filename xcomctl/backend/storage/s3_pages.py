@@ -69,7 +69,9 @@ def _page_of(answer: Answer) -> tuple[Page, bool]:
     objects = [object_of(entry["Key"], entry["Size"], entry) for entry in answer.get("Contents", ())]
     folders = [each["Prefix"] for each in answer.get("CommonPrefixes", ())]
     is_truncated = bool(answer.get("IsTruncated"))
-    return Page(Objects.of(objects), folders, answer.get("NextContinuationToken") if is_truncated else None), is_truncated
+    return Page(
+        Objects.of(objects), folders, answer.get("NextContinuationToken") if is_truncated else None
+    ), is_truncated
 
 
 def _read(response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: object) -> None:

@@ -10,8 +10,9 @@ from typing import TypeAlias
 
 from xcomctl.backend.reference import Placement, place
 from xcomctl.model import StoredObject
-from xcomctl.numbers import Flags, hashes_of, microseconds, moment
+from xcomctl.numbers import Flags, hashes_of, moment
 from xcomctl.operations.gc.inventory import Block, Column, Inventory
+from xcomctl.operations.gc.orphans import Orphans
 from xcomctl.operations.gc.tally import Tally
 
 Choice: TypeAlias = Callable[[Block], Flags]
@@ -74,21 +75,18 @@ class Candidates:
         """How many, and their bytes."""
         return sum((_tally(block, self._choice(block)) for block in self._packed.blocks()), Tally())
 
-    def add(self, candidates: Sequence[Candidate], is_due: Callable[[Candidate], bool]) -> None:
-        """Add some."""
+    def add(self, orphans: Orphans, causes: Sequence[Cause], times: Mapping[str, Column]) -> None:
+        """Add some, with their `first_seen` and `due` in microseconds, and whether `seen_before` and `is_due`."""
         import numpy as np
 
+        codes = {cause: number for number, cause in enumerate(CAUSES)}
         columns: dict[str, Column] = {
-            "uniques": hashes_of([each.placement.unique for each in candidates]),
-            "causes": np.array([CAUSES.index(each.cause) for each in candidates], np.uint8),
-            "first_seen": np.array([microseconds(each.first_seen) for each in candidates], np.int64),
-            "due": np.array([microseconds(each.due_at) for each in candidates], np.int64),
-            "seen_before": np.array([each.seen_before for each in candidates], np.bool_),
-            "is_due": np.array([is_due(each) for each in candidates], np.bool_),
+            "uniques": hashes_of([each.unique for each in orphans.placements]),
+            "causes": np.array([codes[cause] for cause in causes], np.uint8),
+            **times,
         }
-        self._packed.add([each.object for each in candidates], columns)
-        for each in candidates:
-            self._share(each)
+        self._packed.add(orphans.objects, columns)
+        self._share(orphans)
 
     def that(self, chosen: Choice) -> Candidates:
         """Those of these that are chosen besides."""
@@ -121,21 +119,27 @@ class Candidates:
         return np.ones(len(block), np.bool_) if self._chosen is None else self._chosen(block)
 
     def _unpacked(self, block: Block) -> Iterator[Candidate]:
-        places = self._choice(block).nonzero()[0].tolist()
+        places = self._choice(block).nonzero()[0]
         causes, first_seen, due, before = (
             block.columns[name].tolist() for name in ("causes", "first_seen", "due", "seen_before")
         )
-        for at, found in zip(places, block.objects(places), strict=True):
+        for at, found in zip(places.tolist(), block.objects(places), strict=True):
             placement = place(found.name[len(self._folder) :])
             if placement is not None:
                 times = moment(first_seen[at]), moment(due[at])
                 yield Candidate(found, placement, CAUSES[causes[at]], *times, before[at])
 
-    def _share(self, candidate: Candidate) -> None:
-        dag_id, found = candidate.placement.dag_id, candidate.object
-        share = self.shares.get(dag_id, DagShare(dag_id, Tally(), found.modified_at))
-        oldest = min(share.oldest, found.modified_at)
-        self.shares[dag_id] = DagShare(dag_id, share.objects + Tally.of(found), oldest)
+    def _share(self, orphans: Orphans) -> None:
+        """Add these to what is known of their DAGs."""
+        import numpy as np
+
+        dags: dict[str, int] = {}
+        of = np.array([dags.setdefault(each.dag_id, len(dags)) for each in orphans.placements], np.int64)
+        for dag_id, number in dags.items():
+            sizes, times = (column[of == number] for column in (orphans.objects.sizes, orphans.objects.times))
+            objects, oldest = Tally(len(sizes), int(sizes.sum())), moment(int(times.min()))
+            share = self.shares.get(dag_id, DagShare(dag_id, Tally(), oldest))
+            self.shares[dag_id] = DagShare(dag_id, share.objects + objects, min(share.oldest, oldest))
 
 
 def _tally(block: Block, chosen: Flags) -> Tally:

@@ -8,7 +8,7 @@ from xcomctl.backend.reference import Placement
 from xcomctl.catalog import Catalog
 from xcomctl.numbers import hashes_of
 from xcomctl.operations.gc.candidates import Cause
-from xcomctl.operations.gc.evidence import Evidence, folder_of
+from xcomctl.operations.gc.evidence import Evidence
 
 Task = tuple[str, str, str]
 
@@ -25,28 +25,27 @@ class Causes:
 
     def of(self, orphans: Sequence[Placement]) -> list[Cause]:
         """The likeliest causes. Of tasks of runs that are gone nothing more is asked."""
-        dag_ids, runs = {orphan.dag_id for orphan in orphans}, {_run(orphan) for orphan in orphans}
-        dags = {dag_id for each in self._catalogs for dag_id in each.tasks.known_dags(dag_ids)}
-        known = {run for each in self._catalogs for run in each.tasks.known_runs(runs)}
-        tasks = {_task(orphan) for orphan in orphans if _run(orphan) in known}
+        runs, tasks = [_run(orphan) for orphan in orphans], [_task(orphan) for orphan in orphans]
+        known = {run for each in self._catalogs for run in each.tasks.known_runs(set(runs))}
+        dags = {dag_id for each in self._catalogs for dag_id in each.tasks.known_dags({run[0] for run in runs})}
         states: dict[Task, set[str]] = {}
-        for task, some in _states(tasks, self._catalogs):
+        for task, some in _states({task for task in tasks if task[:2] in known}, self._catalogs):
             states.setdefault(task, set()).update(some)
         archived = self._evidence.archived.names.holding(hashes_of([orphan.unique for orphan in orphans]))
-        referring = self._evidence.live.folders.holding(hashes_of([folder_of(orphan) for orphan in orphans]))
+        referring = self._evidence.live.folders.holding(hashes_of(list(map("/".join, tasks))))
 
-        def cause(orphan: Placement, is_archived: bool, refers: bool) -> Cause:
+        def cause(task: Task, is_archived: bool, refers: bool) -> Cause:
             if is_archived:
                 return Cause.DB_CLEAN
-            if _run(orphan) not in known:
-                return Cause.RUN_DELETED if orphan.dag_id in dags else Cause.DAG_DELETED
-            if _task(orphan) not in states:
+            if task[:2] not in known:
+                return Cause.RUN_DELETED if task[0] in dags else Cause.DAG_DELETED
+            if task not in states:
                 return Cause.TASK_DELETED
             if refers:
                 return Cause.OVERWRITTEN
-            return Cause.NEVER_COMMITTED if states[_task(orphan)] <= BROKEN else Cause.ROW_DELETED
+            return Cause.NEVER_COMMITTED if states[task] <= BROKEN else Cause.ROW_DELETED
 
-        return list(map(cause, orphans, archived.tolist(), referring.tolist()))
+        return list(map(cause, tasks, archived.tolist(), referring.tolist()))
 
 
 def _states(tasks: Collection[Task], catalogs: Sequence[Catalog]) -> Iterator[tuple[Task, set[str]]]:

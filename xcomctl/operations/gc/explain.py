@@ -10,7 +10,7 @@ from xcomctl.backend.reference import Placement, parse, place
 from xcomctl.errors import NotFoundError, UsageError
 from xcomctl.ledger.audit import records, removed_by
 from xcomctl.ledger.marks import read_marks
-from xcomctl.model import StoredObject, Watch
+from xcomctl.model import Objects, StoredObject, Watch
 from xcomctl.operations.gc.causes import Causes
 from xcomctl.operations.gc.evidence import Evidence, gather_for
 from xcomctl.operations.gc.listing import listing_of
@@ -94,7 +94,8 @@ def _verdict(
         yield Step("verdict", f"{fate.value}: {KEPT[fate]}")
         return
     yield Step("cause", Causes(scope.catalogs, evidence).of([placement])[0].value)
-    (mark,) = read_marks(scope.control, scope.base.location.url).on({scope.relative(found.name): found})
+    marks = read_marks(scope.control, scope.base.location.url)
+    mark = next(marks.on([scope.relative(found.name)], Objects.of([found])), None)
     if rules.single_pass:
         yield Step("verdict", "candidate: a single pass deletes it")
     elif mark is None:

@@ -8,21 +8,21 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from io import SEEK_END, BytesIO
 from itertools import accumulate, chain
-from operator import attrgetter
 from shutil import copyfileobj
 from tempfile import TemporaryFile
 from typing import IO, TYPE_CHECKING, Any, TypeAlias
 
 from xcomctl.errors import StorageError
-from xcomctl.model import StoredObject
-from xcomctl.numbers import microseconds, moment
+from xcomctl.model import Objects, StoredObject
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from xcomctl.numbers import Numbers
 
 Column: TypeAlias = "NDArray[Any]"
 
@@ -32,7 +32,6 @@ BLOCK = 8192
 MEMORY_BYTES = 64 * 1024 * 1024
 """More than this goes to a temporary file, where one can be made."""
 
-FIELDS = ("name", "size_bytes", "modified_at", "version")
 UUID_LENGTH, DIGITS, DASHES = 36, 32, (8, 13, 18, 23)
 
 
@@ -48,12 +47,13 @@ class Block:
     def __len__(self) -> int:
         return len(self.sizes)
 
-    def objects(self, places: Iterable[int] | None = None) -> Iterator[StoredObject]:
+    def objects(self, places: Numbers | None = None) -> Objects:
         """The objects at some places of the block, or all."""
-        name_at, version_at = _named(self._pieces), _versioned(self._pieces)
-        sizes, times = self.sizes.tolist(), self.times.tolist()
-        for place in range(len(self)) if places is None else places:
-            yield StoredObject(name_at(place), sizes[place], moment(times[place]), version_at(place))
+        import numpy as np
+
+        places = np.arange(len(self)) if places is None else places
+        names, versions = map(_named(self._pieces), places.tolist()), map(_versioned(self._pieces), places.tolist())
+        return Objects(list(names), self.sizes[places], self.times[places], list(versions))
 
 
 class Inventory:
@@ -69,9 +69,9 @@ class Inventory:
     def __iter__(self) -> Iterator[StoredObject]:
         return chain.from_iterable(block.objects() for block in self.blocks())
 
-    def add(self, objects: Sequence[StoredObject], columns: Mapping[str, Column]) -> None:
+    def add(self, objects: Objects, columns: Mapping[str, Column]) -> None:
         """Add a block. Raises `StorageError` where neither memory nor disk takes it."""
-        if objects:
+        if len(objects):
             self._count += len(objects)
             self._spool.add(_packed(objects, columns))
 
@@ -120,17 +120,11 @@ class _Spool:
         self._file = file
 
 
-def _packed(objects: Sequence[StoredObject], columns: Mapping[str, Column]) -> bytes:
+def _packed(objects: Objects, columns: Mapping[str, Column]) -> bytes:
     """A block as bytes: a line that says what follows, and the pieces."""
-    import numpy as np
-
-    names, sizes, times, versions = zip(*map(attrgetter(*FIELDS), objects), strict=True)
-    numbers = {
-        "sizes": np.array(sizes, np.int64),
-        "times": np.array([microseconds(each) for each in times], np.int64),
-        **columns,
-    }
-    pieces = {name: column.tobytes() for name, column in numbers.items()} | _names(names) | _versions(versions)
+    numbers = {"sizes": objects.sizes, "times": objects.times, **columns}
+    texts = _names(objects.names) | _versions(objects.versions)
+    pieces = {name: column.tobytes() for name, column in numbers.items()} | texts
     kinds = {name: column.dtype.str for name, column in numbers.items()}
     head = json.dumps([kinds, {name: len(piece) for name, piece in pieces.items()}])
     return b"".join((head.encode(), b"\n", *pieces.values()))

@@ -6,11 +6,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from heapq import nlargest
-from itertools import islice
 
-from xcomctl.backend.reference import OWN_FOLDER, unique_of
+from xcomctl.backend.reference import OWN_FOLDER, uniques_of
 from xcomctl.ledger.control import CLAIM
-from xcomctl.model import StoredObject, Watch, unwatched
+from xcomctl.model import Objects, StoredObject, Watch, unwatched
 from xcomctl.numbers import Hashes, Numbers, hashes_of, microseconds
 from xcomctl.operations.gc.inventory import BLOCK, Inventory
 from xcomctl.operations.gc.scope import Scope
@@ -41,7 +40,7 @@ class Listing:
             places = places[times[places].argsort()[-count:]]
             if len(found) == count:
                 places = places[times[places] > microseconds(found[-1].modified_at)]
-            found = nlargest(count, [*found, *block.objects(places.tolist())], key=lambda each: each.modified_at)
+            found = nlargest(count, [*found, *block.objects(places)], key=lambda each: each.modified_at)
         return found
 
 
@@ -58,7 +57,7 @@ def listing_of(
 ) -> Listing:
     """The listing that some pages of objects make."""
     gathering = _Gathering(scope)
-    for some in _blocks(each for page in pages for each in page):
+    for some in _blocks(pages):
         gathering.add(some)
         watch("objects listed", len(gathering.objects))
     claims = [name for name in gathering.odd_names if _is_claim(name, scope)]
@@ -78,28 +77,37 @@ class _Gathering:
         self.strangers: list[Numbers] = []
         self.odd_names: list[str] = []
 
-    def add(self, objects: Sequence[StoredObject]) -> None:
+    def add(self, objects: Objects) -> None:
         """Take in some objects."""
         import numpy as np
 
-        canaries = [each for each in objects if each.name.startswith(self._own)]
-        if canaries:
-            objects = [each for each in objects if not each.name.startswith(self._own)]
+        own = np.array([name.startswith(self._own) for name in objects.names], np.bool_)
+        if own.any():
+            canaries, objects = objects.at(own.nonzero()[0]), objects.at((~own).nonzero()[0])
             self.canaries += canaries
-        start = len(self._folder)
-        told = [unique_of(each.name[start:]) for each in objects]
+            self._look_for_claims(canaries.names)
+        told = uniques_of(objects.names, self._folder)
         strange = np.array([unique is None for unique in told], np.bool_)
-        hashes = hashes_of([unique or each.name for unique, each in zip(told, objects, strict=True)])
+        hashes = hashes_of([unique or name for unique, name in zip(told, objects.names, strict=True)])
         self.objects.add(objects, {"uniques": hashes, "strange": strange})
         self.uniques.append(hashes[~strange])
         self.strangers.append(hashes[strange])
-        names = (objects[place].name for place in strange.nonzero()[0].tolist())
-        self.odd_names += [n for n in (*(each.name for each in canaries), *names) if n.endswith(f"/{CLAIM}")]
+        self._look_for_claims(objects.at(strange.nonzero()[0]).names)
+
+    def _look_for_claims(self, names: Iterable[str]) -> None:
+        self.odd_names += [name for name in names if name.endswith(f"/{CLAIM}")]
 
 
-def _blocks(objects: Iterator[StoredObject]) -> Iterator[list[StoredObject]]:
-    while some := list(islice(objects, BLOCK)):
-        yield some
+def _blocks(pages: Iterable[Sequence[StoredObject]]) -> Iterator[Objects]:
+    """The same objects, about so many at a time."""
+    some: list[Objects] = []
+    for page in pages:
+        some.append(Objects.of(page))
+        if sum(map(len, some)) >= BLOCK:
+            yield Objects.joined(some)
+            some = []
+    if some:
+        yield Objects.joined(some)
 
 
 def _is_claim(name: str, scope: Scope) -> bool:

@@ -12,19 +12,20 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from itertools import islice
 
-from xcomctl.backend.reference import Placement, place
+from xcomctl.backend.reference import place
 from xcomctl.ledger import Claim, Mark, Marks, Removed
 from xcomctl.ledger.audit import records, removed_by
 from xcomctl.ledger.claim import read_claim
-from xcomctl.ledger.marks import read_marks
-from xcomctl.model import StoredObject, Watch
-from xcomctl.numbers import Flags, hashes_of
+from xcomctl.ledger.marks import NEVER, read_marks
+from xcomctl.model import Objects, Watch
+from xcomctl.numbers import MICROSECOND, Flags, hashes_of, microseconds
 from xcomctl.operations.gc.canary import Canaries
-from xcomctl.operations.gc.candidates import Candidate, Candidates
+from xcomctl.operations.gc.candidates import Candidates
 from xcomctl.operations.gc.causes import Causes
 from xcomctl.operations.gc.evidence import Evidence, gather
 from xcomctl.operations.gc.gates import beforehand, is_restored, refusals
 from xcomctl.operations.gc.inventory import BLOCK
+from xcomctl.operations.gc.orphans import Orphans
 from xcomctl.operations.gc.scope import Scope
 from xcomctl.operations.gc.sorting import Sorted, sorted_out
 from xcomctl.operations.gc.tally import Tally
@@ -109,37 +110,43 @@ class _Sorting:
             self.fates[fate] += some.tally(fate)
         self._enter_revived(some)
         self._enter_excluded(some)
-        self._enter_candidates([each for at, each in some.orphans.items() if some.fate_at(at) is Fate.CANDIDATE])
+        self._enter_candidates(some.orphans_of(Fate.CANDIDATE))
 
     def _enter_revived(self, some: Sorted) -> None:
-        places = (some.those(Fate.LIVE, Fate.ARCHIVED) & self.known.may_hold(some.block.columns["uniques"])).nonzero()
-        found = list(some.block.objects(places[0].tolist()))
-        self.revived += Tally.of(*(each for each, mark in zip(found, self._marks_on(found), strict=True) if mark))
+        places = (some.those(Fate.LIVE, Fate.ARCHIVED) & self.known.may_hold(some.block.columns["uniques"])).nonzero()[
+            0
+        ]
+        found = some.block.objects(places)
+        marked = self.known.first_seen(self._relative(found), found) != NEVER
+        self.revived += Tally(int(marked.sum()), int(found.sizes[marked].sum()))
 
     def _enter_excluded(self, some: Sorted) -> None:
         """This run does not choose them, and sees orphans all the same: their marks stay."""
-        excluded = (each for at, each in some.orphans.items() if some.fate_at(at) is Fate.EXCLUDED)
-        found = [found for found, placement in excluded if not self.evidence.doubt.covers(placement)]
-        self.marks += [mark for mark in self._marks_on(found) if mark is not None]
+        import numpy as np
 
-    def _enter_candidates(self, orphans: Sequence[tuple[StoredObject, Placement]]) -> None:
-        marks = self._marks_on([found for found, _ in orphans])
-        causes = self._causes.of([placement for _, placement in orphans])
+        excluded = some.orphans_of(Fate.EXCLUDED)
+        covers = self.evidence.doubt.covers
+        held = np.fromiter(map(covers, excluded.placements), np.bool_, len(excluded))
+        found = excluded.that(~held).objects
+        self.marks += self.known.on(self._relative(found), found)
+
+    def _enter_candidates(self, orphans: Orphans) -> None:
+        """The wait counts from the end of one reading of the rows to the start of the next."""
+        import numpy as np
+
+        first_seen = self.known.first_seen(self._relative(orphans.objects), orphans.objects)
+        seen_before = first_seen != NEVER
+        first_seen = np.where(seen_before, first_seen, microseconds(self.evidence.seen_at))
         wait = self.rules.confirm_after if not self.rules.single_pass else timedelta()
-        some = []
-        for (found, placement), mark, cause in zip(orphans, marks, causes, strict=True):
-            first_seen = mark.first_seen if mark is not None else self.evidence.seen_at
-            seen_before = mark is not None
-            some.append(Candidate(found, placement, cause, first_seen, first_seen + wait, seen_before))
-        self.candidates.add(some, self._is_due)
+        due = first_seen + wait // MICROSECOND
+        is_due = (seen_before & (due <= microseconds(self.evidence.rows_at))) | self.rules.single_pass
+        times = {"first_seen": first_seen, "due": due, "seen_before": seen_before, "is_due": is_due}
+        self.candidates.add(orphans, self._causes.of(orphans.placements), times)
 
-    def _is_due(self, candidate: Candidate) -> bool:
-        """Whether it may go now: the wait counts from the end of one reading of the rows to the start of the next."""
-        return self.rules.single_pass or (candidate.seen_before and candidate.due_at <= self.evidence.rows_at)
-
-    def _marks_on(self, found: Sequence[StoredObject]) -> list[Mark | None]:
-        """The marks on objects that are still those that were marked."""
-        return self.known.on({self.scope.relative(each.name): each for each in found})
+    def _relative(self, found: Objects) -> list[str]:
+        """The names of some objects below the base path."""
+        start = len(self.scope.base.location.folder)
+        return [name[start:] for name in found.names]
 
 
 def _removed_before(scope: Scope, rules: Rules, evidence: Evidence) -> tuple[list[Removed], dict[str, Tally]]:

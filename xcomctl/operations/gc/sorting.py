@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from xcomctl.backend.reference import Placement, place
+from xcomctl.backend.reference import place
 from xcomctl.catalog.selection import is_like
 from xcomctl.model import StoredObject
-from xcomctl.numbers import Flags, microseconds
+from xcomctl.numbers import Flags, Numbers, microseconds
 from xcomctl.operations.gc.evidence import Evidence
 from xcomctl.operations.gc.inventory import Block
+from xcomctl.operations.gc.orphans import Orphans
 from xcomctl.operations.gc.scope import Scope
 from xcomctl.operations.gc.tally import Tally
 from xcomctl.operations.gc.terms import Fate, Rules
@@ -26,11 +27,11 @@ CODES = {fate: code for code, fate in enumerate(FATES)}
 
 @dataclass(frozen=True, slots=True)
 class Sorted:
-    """The fates of a block's objects. `orphans`, by their places, are those that no row keeps and no age."""
+    """The fates of a block's objects. `orphans` are those that no row keeps and no age."""
 
     block: Block
     codes: NDArray[uint8]
-    orphans: Mapping[int, tuple[StoredObject, Placement]]
+    orphans: Orphans
 
     def __iter__(self) -> Iterator[tuple[StoredObject, Fate]]:
         return zip(self.block.objects(), (FATES[code] for code in self.codes), strict=True)
@@ -46,9 +47,9 @@ class Sorted:
         chosen = self.codes == CODES[fate]
         return Tally(int(chosen.sum()), int(self.block.sizes[chosen].sum()))
 
-    def fate_at(self, place: int) -> Fate:
-        """The fate of one."""
-        return FATES[int(self.codes[place])]
+    def orphans_of(self, fate: Fate) -> Orphans:
+        """The orphans that have a fate."""
+        return self.orphans.that(self.codes[self.orphans.places] == CODES[fate])
 
 
 def sorted_out(scope: Scope, rules: Rules, evidence: Evidence) -> Iterator[Sorted]:
@@ -58,16 +59,29 @@ def sorted_out(scope: Scope, rules: Rules, evidence: Evidence) -> Iterator[Sorte
 
 def _sorted(block: Block, scope: Scope, rules: Rules, evidence: Evidence) -> Sorted:
     codes = _by_numbers(block, rules, evidence)
-    places = (codes == CODES[Fate.CANDIDATE]).nonzero()[0].tolist()
-    named = ((found, place(scope.relative(found.name))) for found in block.objects(places))
-    orphans = {at: (found, placed) for at, (found, placed) in zip(places, named, strict=True) if placed is not None}
-    evidence.doubt.ask([placement for _, placement in orphans.values()])
-    for at, (_, placement) in orphans.items():
-        if not _chosen(placement.dag_id, rules):
+    unkept = (codes == CODES[Fate.CANDIDATE]).nonzero()[0]
+    orphans = _placed(block, unkept, len(scope.base.location.folder))
+    codes[unkept], codes[orphans.places] = CODES[Fate.UNKNOWN], CODES[Fate.CANDIDATE]
+    evidence.doubt.ask(orphans.placements)
+    is_chosen = {dag_id: _chosen(dag_id, rules) for dag_id in {each.dag_id for each in orphans.placements}}
+    for at, placement in zip(orphans.places.tolist(), orphans.placements, strict=True):
+        if not is_chosen[placement.dag_id]:
             codes[at] = CODES[Fate.EXCLUDED]
         elif evidence.doubt.covers(placement):
             codes[at] = CODES[Fate.HELD]
     return Sorted(block, codes, orphans)
+
+
+def _placed(block: Block, places: Numbers, start: int) -> Orphans:
+    """Those of some objects whose names tell from `start` on what they are of."""
+    import numpy as np
+
+    objects = block.objects(places)
+    placements = {at: placement for at, name in enumerate(objects.names) if (placement := place(name[start:]))}
+    if len(placements) < len(places):
+        known = np.array(list(placements), np.intp)
+        places, objects = places[known], objects.at(known)
+    return Orphans(places, objects, list(placements.values()))
 
 
 def _by_numbers(block: Block, rules: Rules, evidence: Evidence) -> NDArray[uint8]:
