@@ -385,10 +385,10 @@ class Catalog:
 
     def _mentioning(self, source: Source, coordinates: Sequence[Coordinates]) -> Sequence[Answer[Any]]:
         """The rows of some tasks whose value may refer to an object."""
-        from sqlalchemy import select, tuple_
+        from sqlalchemy import select
 
         root = self._dialect.small_mention(source.value, source.table.form)
-        here = tuple_(source.dag_id, source.run_id, source.task_id).in_(list(coordinates))
+        here = self.database.among((source.dag_id, source.run_id, source.task_id), coordinates)
         names = (source.dag_id.label("dag_id"), source.run_id.label("run_id"), source.task_id.label("task_id"))
         return self.database.fetch(
             select(*names, root.label("root")).select_from(source.rows).where(here, root.is_not(None))

@@ -161,6 +161,17 @@ class Database:
             yield [*beyond, order[0] <= last[0][0], tuple_(*order) <= bound]
             beyond = [order[0] >= last[0][0], tuple_(*order) > bound]
 
+    def among(self, columns: Sequence[ColumnElement[Any]], names: Sequence[Sequence[str]]) -> ColumnElement[Any]:
+        """The condition that a row's names are some of these, so that the database looks each of them up."""
+        from sqlalchemy import Text, cast, func, select, tuple_
+
+        if not self.dialect.has_arrays:
+            return tuple_(*columns).in_(list(names))
+        from sqlalchemy.dialects.postgresql import ARRAY
+
+        asked = (func.unnest(cast(list(some), ARRAY(Text))) for some in zip(*names, strict=True))
+        return tuple_(*columns).in_(select(*asked))
+
     def stream(self, query: Select[Any]) -> Iterator[Row[Any]]:
         """The rows of one statement, through a cursor on the server."""
         with connected(self.engine) as connection:

@@ -76,6 +76,8 @@ class Dialect:
     compares_times: bool
     all_letters: bool
     """Whether a column of names can be compared with any text. Airflow's are utf8mb3 on MySQL, which fails on 😀."""
+    has_arrays: bool
+    """Then many names are looked up by an index where they are arrays, and not where they are a list of rows."""
     reclaim: str
 
     def can_hold(self, name: str) -> bool:
@@ -207,6 +209,7 @@ def _postgresql(tells_compression: bool) -> Dialect:
         stores_json_parsed=True,
         compares_times=True,
         all_letters=True,
+        has_arrays=True,
         reclaim="VACUUM FULL",
     )
 
@@ -277,6 +280,7 @@ def _mysql(is_mariadb: bool) -> Dialect:
         stores_json_parsed=False,
         compares_times=True,
         all_letters=False,
+        has_arrays=False,
         reclaim="OPTIMIZE TABLE",
     )
 
@@ -343,5 +347,6 @@ def _sqlite() -> Dialect:
         stores_json_parsed=False,
         compares_times=False,
         all_letters=True,
+        has_arrays=False,
         reclaim="VACUUM",
     )

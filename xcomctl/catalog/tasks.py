@@ -76,25 +76,26 @@ class Tasks:
 
     def known_runs(self, runs: Collection[tuple[str, str]]) -> set[tuple[str, str]]:
         """Of some runs, by DAG and run id, those that are there."""
-        from sqlalchemy import select, tuple_
+        from sqlalchemy import select
 
         run = clause(self._database.schema, "dag_run", ("dag_id", "run_id"))
         found: set[tuple[str, str]] = set()
         for some in self._some(runs):
-            query = select(run.c.dag_id, run.c.run_id).where(tuple_(run.c.dag_id, run.c.run_id).in_(list(some)))
+            here = self._database.among((run.c.dag_id, run.c.run_id), some)
+            query = select(run.c.dag_id, run.c.run_id).where(here)
             found.update((row.dag_id, row.run_id) for row in self._database.fetch(query))
         return found
 
     def logged_runs(self, runs: Collection[tuple[str, str]]) -> set[tuple[str, str]]:
         """Of some runs those that Airflow's log speaks of, also after they were deleted (Airflow >=2.10)."""
-        from sqlalchemy import select, tuple_
+        from sqlalchemy import select
 
         if not {"dag_id", "run_id"} <= self._database.schema.log:
             return set()
         log = clause(self._database.schema, "log", ("dag_id", "run_id"))
         found: set[tuple[str, str]] = set()
         for some in self._some(runs):
-            here = tuple_(log.c.dag_id, log.c.run_id).in_(list(some))
+            here = self._database.among((log.c.dag_id, log.c.run_id), some)
             query = select(log.c.dag_id, log.c.run_id).distinct().where(here)
             found.update((row.dag_id, row.run_id) for row in self._database.fetch(query))
         return found
@@ -110,12 +111,12 @@ class Tasks:
 
     def task_states(self, tasks: Collection[Coordinates]) -> dict[Coordinates, set[str]]:
         """Of some tasks of runs the states of their instances; a task without one is left out."""
-        from sqlalchemy import select, tuple_
+        from sqlalchemy import select
 
         ti = clause(self._database.schema, "task_instance", ("dag_id", "run_id", "task_id", "state"))
         found: dict[Coordinates, set[str]] = {}
         for some in self._some(tasks):
-            here = tuple_(ti.c.dag_id, ti.c.run_id, ti.c.task_id).in_(list(some))
+            here = self._database.among((ti.c.dag_id, ti.c.run_id, ti.c.task_id), some)
             for row in self._database.fetch(select(ti).where(here)):
                 found.setdefault((row.dag_id, row.run_id, row.task_id), set()).add(row.state or "none")
         return found
@@ -153,26 +154,26 @@ class Tasks:
 
     def unfinished_runs(self, runs: Collection[tuple[str, str]]) -> set[tuple[str, str]]:
         """Of some runs, by DAG and run id, those that are not over, or not there."""
-        from sqlalchemy import select, tuple_
+        from sqlalchemy import select
 
         run = clause(self._database.schema, "dag_run", ("dag_id", "run_id", "state"))
         over: set[tuple[str, str]] = set()
         for some in self._some(runs):
-            here = tuple_(run.c.dag_id, run.c.run_id).in_(list(some))
+            here = self._database.among((run.c.dag_id, run.c.run_id), some)
             query = select(run.c.dag_id, run.c.run_id).where(here, is_over(run))
             over.update((row.dag_id, row.run_id) for row in self._database.fetch(query))
         return set(runs) - over
 
     def at_work(self, tasks: Collection[Coordinates]) -> set[Coordinates]:
         """Of some tasks of runs those of which any instance is not over; a superseded attempt is (Airflow 3.4)."""
-        from sqlalchemy import select, tuple_
+        from sqlalchemy import select
 
         schema = self._database.schema
         names = ("dag_id", "run_id", "task_id", "state", *(("working_set",) if has_attempts(schema) else ()))
         ti = clause(schema, "task_instance", names)
         found: set[Coordinates] = set()
         for some in self._some(tasks):
-            here = tuple_(ti.c.dag_id, ti.c.run_id, ti.c.task_id).in_(list(some))
+            here = self._database.among((ti.c.dag_id, ti.c.run_id, ti.c.task_id), some)
             query = select(ti.c.dag_id, ti.c.run_id, ti.c.task_id).where(here, is_at_work(ti, schema))
             found.update((row.dag_id, row.run_id, row.task_id) for row in self._database.fetch(query))
         return found
