@@ -6,7 +6,7 @@ The hashes are Python's own, others in each process, and so are never stored.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -31,9 +31,8 @@ def moment(count: int) -> datetime:
     return EPOCH + timedelta(microseconds=count)
 
 
-def hashed(text: str) -> int:
-    """64 bits of a name."""
-    return hash(text)
+hashed: Callable[[str], int] = hash
+"""64 bits of a name."""
 
 
 def hashes_of(texts: Sequence[str]) -> Numbers:

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xcomctl.errors import StorageError
-from xcomctl.model import UNDATED, StoredObject
+from xcomctl.model import UNDATED, Objects, StoredObject
 from xcomctl.numbers import Hashes, hashed, hashes_of, microseconds, moment
 from xcomctl.operations.gc import inventory
 from xcomctl.operations.gc.inventory import Inventory
@@ -59,7 +59,7 @@ def filled(count: int, at_once: int = 10) -> Inventory:
     found = Inventory()
     for start in range(0, count, at_once):
         some = [example(number) for number in range(start, min(start + at_once, count))]
-        found.add(some, {"numbers": np.arange(len(some))})
+        found.add(Objects.of(some), {"numbers": np.arange(len(some))})
     return found
 
 
@@ -67,11 +67,12 @@ def filled(count: int, at_once: int = 10) -> Inventory:
 def test_objects_come_back(blocks: list[list[StoredObject]]):
     found = Inventory()
     for some in blocks:
-        found.add(some, {"numbers": hashes_of([each.name for each in some])})
+        found.add(Objects.of(some), {"numbers": hashes_of([each.name for each in some])})
     assert list(found) == [each for some in blocks for each in some] and len(found) == sum(map(len, blocks))
+    assert list(found.names()) == [each.name for each in found]
     for block, some in zip(found.blocks(), (some for some in blocks if some), strict=True):
         assert block.columns["numbers"].tolist() == [hash(each.name) for each in some]
-        assert list(block.objects([len(some) - 1])) == [some[-1]]
+        assert list(block.objects(np.array([len(some) - 1]))) == [some[-1]]
 
 
 def test_what_all_backends_write_takes_little():
@@ -106,7 +107,17 @@ def test_a_full_disk_is_an_error_in_one_line(monkeypatch: Any):
     found = filled(10)
     found._spool._file = Full()  # type: ignore[assignment]
     with pytest.raises(StorageError, match="No space left on device"):
-        found.add([example(1)], {})
+        found.add(Objects.of([example(1)]), {})
+
+
+@given(st.lists(st.lists(objects, max_size=4), min_size=1, max_size=3))
+def test_columns_are_the_objects(blocks: list[list[StoredObject]]):
+    all_of_them = [each for some in blocks for each in some]
+    found = Objects.joined([Objects.of(some) for some in blocks])
+    assert list(found) == all_of_them and Objects.of(found) is found
+    assert [found[place] for place in range(len(found))] == all_of_them
+    assert list(found[1:3]) == all_of_them[1:3]
+    assert list(found.at(np.arange(len(found))[::-1])) == all_of_them[::-1]
 
 
 @given(times)

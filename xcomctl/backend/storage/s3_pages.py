@@ -28,7 +28,7 @@ _TOKEN = re.compile(r"<NextContinuationToken>([^<&]+)</NextContinuationToken>")
 _KEY, _SIZE, _TIME, _ETAG = (
     re.compile(f"<{name}>([^<]*)</{name}>") for name in ("Key", "Size", "LastModified", "ETag")
 )
-_TIMES = re.compile(r"(?:[12]\d{3}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{3})?Z\n)*", re.ASCII)
+_TIMES = re.compile(r"(?:[12]\d{3}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{3})?Z(?:\n|$))*", re.ASCII)
 _CODES = (("+", " "), ("%2F", "/"), ("%3A", ":"), ("%2B", "+"), ("%20", " "), ("%3D", "="))
 """What Airflow's names have in them: to replace these in all names at once is ten times as fast."""
 
@@ -106,15 +106,15 @@ def _objects(text: str) -> Objects | None:
     names, sizes, times, etags = _KEY.findall(text), _SIZE.findall(text), _TIME.findall(text), _ETAG.findall(text)
     if not text.count("<Contents") == len(names) == len(sizes) == len(times) == len(etags):
         return None
-    etags = [etag.replace("&quot;", '"').replace("&#34;", '"') for etag in etags]
+    quoted = "<".join(etags).replace("&quot;", '"').replace("&#34;", '"')
     decoded = _decoded(names, text)
-    if decoded is None or any("&" in etag for etag in etags):
+    if decoded is None or "&" in quoted:
         return None
-    lines = "".join([f"{time}\n" for time in times])
+    lines = "\n".join(times)
     if not _TIMES.fullmatch(lines):
         return None
-    moments = np.array(lines.replace("Z", "").split("\n")[:-1], "M8[us]").astype(np.int64)
-    return Objects(decoded, np.array(list(map(int, sizes)), np.int64), moments, etags)
+    moments = np.array(lines.replace("Z", "").split("\n")[: len(times)], "M8[us]").astype(np.int64)
+    return Objects(decoded, np.array(list(map(int, sizes)), np.int64), moments, quoted.split("<")[: len(etags)])
 
 
 def _folders(text: str) -> list[str] | None:

@@ -33,7 +33,7 @@ class Listed:
     """The names of the objects that a listing showed."""
 
     def __init__(self, base: Address, listing: Listing) -> None:
-        self._names = frozenset(found.name for found in listing.objects)
+        self._names = frozenset(listing.objects.names())
         self._spelled, self._folder = base.text.rstrip("/") + "/", base.location.folder
 
     def holds(self, row: Row) -> bool:

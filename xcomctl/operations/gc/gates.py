@@ -168,4 +168,4 @@ def _is_there(name: str, evidence: Evidence, scope: Scope) -> bool:
     found = scope.store.stat(name)
     if found is None or found.modified_at >= evidence.listing.started_at:
         return False
-    return all(each.name != name for each in evidence.listing.objects)
+    return name not in evidence.listing.objects.names()

@@ -75,6 +75,10 @@ class Inventory:
             self._count += len(objects)
             self._spool.add(_packed(objects, columns))
 
+    def names(self) -> Iterator[str]:
+        """The names alone, which takes a fraction of the time."""
+        return chain.from_iterable(block.objects().names for block in self.blocks())
+
     def blocks(self) -> Iterator[Block]:
         """All blocks, unpacked one after the other."""
         return map(_block, self._spool)
