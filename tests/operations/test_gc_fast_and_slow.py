@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 from uuid import uuid4
@@ -23,6 +23,7 @@ from xcomctl.backend.reference import (
     plain_reference,
     unique_of,
     unique_part,
+    uniques_of,
     unwrap,
 )
 from xcomctl.numbers import hashes_of
@@ -50,6 +51,15 @@ BASES = ("s3://conn@bucket/xcom", "file:///data/x y", "s3://b/d\u00e4ta.(1)")
 def test_what_is_unique_is_what_the_whole_name_tells(name: str):
     placement = place(name)
     assert unique_of(name) == (placement.unique if placement is not None else None)
+
+
+@given(st.sampled_from(["xcom/", "/data/x y/", "d\u00e4ta.(1)/", ""]), st.lists(NAMES, max_size=4))
+@example("a.c/", [f"d/r/t/{uuid4()}", f"d/r/t/{uuid4()}.gz"])
+@example("x/", [f"d/r\nx/d/r/t/{uuid4()}", f"d/r/t/{uuid4()}\n"])
+@example("x/", [f"d/r/t/{uuid4()}\nx/d/r/t/{uuid4()}", "odd"])
+def test_so_it_is_for_many_names_at_once(folder: str, names: list[str]):
+    below = [folder + name for name in names]
+    assert uniques_of(below, folder) == _uniques_of(below, folder)
 
 
 @given(st.sampled_from(BASES), NAMES, st.booleans())
@@ -109,16 +119,16 @@ def slowly(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], None]]:
 
     def apply() -> None:
         monkeypatch.setattr("xcomctl.operations.gc.evidence.plain_reference", lambda base: re.compile("(?!)"))
-        monkeypatch.setattr("xcomctl.operations.gc.listing.unique_of", _unique_of)
+        monkeypatch.setattr("xcomctl.operations.gc.listing.uniques_of", _uniques_of)
         monkeypatch.setattr("xcomctl.operations.gc.listing.BLOCK", 2)
         monkeypatch.setattr("xcomctl.operations.gc.inventory.MEMORY_BYTES", 0)
 
     yield apply
 
 
-def _unique_of(name: str) -> str | None:
-    placement = place(name)
-    return placement.unique if placement is not None else None
+def _uniques_of(names: Sequence[str], folder: str) -> list[str | None]:
+    placements = [place(name[len(folder) :]) for name in names]
+    return [placement.unique if placement is not None else None for placement in placements]
 
 
 @pytest.mark.databases("*-2.11", "*-3.3", "*-3.4")

@@ -254,13 +254,14 @@ def unique_of(name: str) -> str | None:
 def uniques_of(names: Sequence[str], folder: str) -> list[str | None]:
     """What `place` calls unique in each of some names below a folder, in half the time where all are plain."""
     text = "\n".join(names)
-    found: list[str | None] = _common_places(folder).findall(text) if text.isascii() else []
+    are_lines = text.isascii() and text.count("\n") == len(names) - 1
+    found: list[str | None] = _common_places(folder).findall(text) if are_lines else []
     return found if len(found) == len(names) else [unique_of(name[len(folder) :]) for name in names]
 
 
 @lru_cache(8)
 def _common_places(folder: str) -> re.Pattern[str]:
-    """Matches lines, so whole names only where there are as many."""
+    """Matches lines that are plain names: all of some names are plain where as many match."""
     common = rf"[^/\n\0]+/[^/\n\0]+/(?!-?\d+/)[^/\n\0]+/({_UUID4}){_CODEC}"
     return re.compile(rf"^{re.escape(folder)}{common}$", re.ASCII | re.MULTILINE)
 

@@ -111,10 +111,15 @@ def _objects(text: str) -> Objects | None:
     if decoded is None or "&" in quoted:
         return None
     lines = "\n".join(times)
-    if not _TIMES.fullmatch(lines):
+    if not _TIMES.fullmatch(lines) or _parts_more(lines, times):
         return None
     moments = np.array(lines.replace("Z", "").split("\n")[: len(times)], "M8[us]").astype(np.int64)
     return Objects(decoded, np.array(list(map(int, sizes)), np.int64), moments, quoted.split("<")[: len(etags)])
+
+
+def _parts_more(joined: str, texts: Sequence[str]) -> bool:
+    """Whether to part these joined texts at their lines would give more of them."""
+    return joined.count("\n") > max(len(texts) - 1, 0)
 
 
 def _folders(text: str) -> list[str] | None:
@@ -125,7 +130,7 @@ def _folders(text: str) -> list[str] | None:
 def _decoded(names: list[str], text: str) -> list[str] | None:
     """As botocore decodes them. What XML itself escapes or normalises is left to a reader of XML."""
     joined = "\n".join(names)
-    if "&" in joined or "\r" in joined or joined.count("\n") > len(names) - 1 > 0:
+    if "&" in joined or "\r" in joined or _parts_more(joined, names):
         return None
     if "<EncodingType>url</EncodingType>" not in text:
         return names
