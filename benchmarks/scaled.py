@@ -8,15 +8,20 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from datetime import datetime, timedelta, timezone
+from itertools import chain, islice
+
+import numpy as np
 
 from benchmarks import xcoms
+from benchmarks.s3.listing import MOST_KEYS
 from tests.lab.memory import Bucket, Clock, Kind, MemoryStore
 from xcomctl.backend.reference import parse_base
 from xcomctl.catalog import open_catalog
 from xcomctl.ledger import Control
-from xcomctl.model import StoredObject, WayBack
+from xcomctl.model import Objects, StoredObject, WayBack
+from xcomctl.numbers import microseconds
 from xcomctl.operations.gc.plan import make_plan
 from xcomctl.operations.gc.scope import Scope
 from xcomctl.operations.gc.terms import Fate, Rules
@@ -39,11 +44,16 @@ class GeneratedStore(MemoryStore):
 
     def objects(self, prefix: str) -> Iterator[StoredObject]:
         """Those below the base path; nothing is anywhere else."""
-        if prefix != f"{xcoms.PREFIX}/":
-            return
-        for names in (xcoms.live_names(self._rows), xcoms.orphan_names(self._rows, self._orphans)):
-            for name in names:
-                yield StoredObject(name, 1000, self._modified, f'"{name[-32:]}"')
+        return chain.from_iterable(self.listed(prefix))
+
+    def listed(self, prefix: str, folders: Collection[str] = ()) -> Iterator[Objects]:
+        """The same, in pages as large as those of S3."""
+        below = xcoms.live_names(self._rows), xcoms.orphan_names(self._rows, self._orphans)
+        names = chain.from_iterable(below if prefix == f"{xcoms.PREFIX}/" else ())
+        while page := list(islice(names, MOST_KEYS)):
+            times = np.full(len(page), microseconds(self._modified), np.int64)
+            etags = [f'"{name[-32:]}"' for name in page]
+            yield Objects(page, np.full(len(page), 1000, np.int64), times, etags)
 
 
 def plan(url: str, rows: int, orphans: int) -> dict[str, int]:
@@ -61,7 +71,7 @@ def drain(url: str, rows: int, orphans: int) -> dict[str, int]:
     """The floor."""
     from benchmarks.floors import copy_references
 
-    objects = sum(1 for _ in GeneratedStore(rows, orphans).objects(f"{xcoms.PREFIX}/"))
+    objects = sum(map(len, GeneratedStore(rows, orphans).listed(f"{xcoms.PREFIX}/")))
     copy_references(url)
     return {"objects": objects, "orphans": orphans}
 
