@@ -14,6 +14,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.operations.scene import AT_ONCE, Scene
+from xcomctl.backend import reference
 from xcomctl.backend.reference import (
     SIGNS_OF_MORE,
     mentioned,
@@ -49,7 +50,8 @@ BASES = ("s3://conn@bucket/xcom", "file:///data/x y", "s3://b/d\u00e4ta.(1)")
 @example(f"d\0/r/t/{uuid4()}")
 @example(f"d/r/t\0/{uuid4()}")
 def test_what_is_unique_is_what_the_whole_name_tells(name: str):
-    placement = place(name)
+    placement = reference._place_by_parts(name)
+    assert place(name) == placement
     assert unique_of(name) == (placement.unique if placement is not None else None)
 
 
@@ -115,11 +117,12 @@ def _told(scene: Scene) -> object:
 
 @pytest.fixture
 def slowly(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], None]]:
-    """Take away what is fast: no reference is plain, a block holds two objects, all lies on disk."""
+    """Take away what is fast: no reference and no name is plain, a block holds two objects, all lies on disk."""
 
     def apply() -> None:
         monkeypatch.setattr("xcomctl.operations.gc.evidence.plain_reference", lambda base: re.compile("(?!)"))
         monkeypatch.setattr("xcomctl.operations.gc.listing.uniques_of", _uniques_of)
+        monkeypatch.setattr("xcomctl.backend.reference._COMMON_PLACE", re.compile("(?!)"))
         monkeypatch.setattr("xcomctl.operations.gc.listing.BLOCK", 2)
         monkeypatch.setattr("xcomctl.operations.gc.inventory.MEMORY_BYTES", 0)
 
@@ -127,7 +130,7 @@ def slowly(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], None]]:
 
 
 def _uniques_of(names: Sequence[str], folder: str) -> list[str | None]:
-    placements = [place(name[len(folder) :]) for name in names]
+    placements = [reference._place_by_parts(name[len(folder) :]) for name in names]
     return [placement.unique if placement is not None else None for placement in placements]
 
 

@@ -48,7 +48,7 @@ _FRESH_LEAF = re.compile(rf"(?P<unique>{_UUID4}){_CODEC}")
 _OWNED_FOLDER = re.compile(rf"(?P<kind>ti|write)-(?P<uuid>{_UUID})")
 _OWNED_LEAF = re.compile(rf".+\.json{_CODEC}", re.DOTALL)
 _OWNED_MENTIONED = re.compile(rf"(?:ti|write)-{_UUID}/[^/\"'\\<>\x00-\x20]*\.json{_CODEC}")
-_COMMON_PLACE = re.compile(rf"[^/\0]+/[^\n\0]+/(?!-?\d+/)[^/\0]+/({_UUID4}){_CODEC}", re.ASCII)
+_COMMON_PLACE = re.compile(rf"([^/\0]+)/([^\n\0]+)/(?!-?\d+/)([^/\0]+)/({_UUID4}){_CODEC}", re.ASCII)
 _HALF_WRITTEN = re.compile(rf"\.\d+{re.escape(HALF_WRITTEN)}\Z")
 _MAP_INDEX = re.compile(r"-?\d+")
 # In two halves: what begins with literal text is searched for twenty times as fast.
@@ -232,6 +232,11 @@ def place(name: str) -> Placement | None:
     `<dag_id>/<run_id>/<task_id>/(ti|write)-<uuid>/<key>.json[.gz]` (1.11 on Airflow 3.4). Read from both ends,
     since a run id may hold slashes. A file that was never written whole belongs to the object that it was to be.
     """
+    common = _COMMON_PLACE.fullmatch(name) if name.isascii() else None
+    return Placement(*common.groups()) if common is not None else _place_by_parts(name)
+
+
+def _place_by_parts(name: str) -> Placement | None:
     parts = _HALF_WRITTEN.sub("", name).split("/")
     unique, owner, depth = _leaf(parts)
     ids = parts[: len(parts) - depth]
@@ -243,11 +248,11 @@ def place(name: str) -> Placement | None:
 
 
 def unique_of(name: str) -> str | None:
-    """What `place` calls unique, in a fifth of its time where the name is plain."""
+    """What `place` calls unique, and nothing else of it."""
     common = _COMMON_PLACE.fullmatch(name) if name.isascii() else None
     if common is not None:
-        return common[1]
-    placement = place(name)
+        return common[4]
+    placement = _place_by_parts(name)
     return placement.unique if placement is not None else None
 
 
