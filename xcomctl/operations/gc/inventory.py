@@ -32,6 +32,9 @@ BLOCK = 8192
 MEMORY_BYTES = 64 * 1024 * 1024
 """More than this goes to a temporary file, where one can be made."""
 
+_JSON = "\0"
+"""How texts begin that are no lines."""
+
 UUID_LENGTH, DIGITS, DASHES = 36, 32, (8, 13, 18, 23)
 
 
@@ -203,8 +206,13 @@ def _digits(texts: Sequence[str], length: int, places: Sequence[int], sign: str)
 
 
 def _texts(texts: Sequence[str | None]) -> bytes:
-    return zlib.compress(json.dumps(texts).encode(), 1)
+    """Texts as lines, which takes a tenth of the time of JSON; as JSON where they are none."""
+    text = _JSON if None in texts else "\n".join(texts)  # type: ignore[arg-type]
+    if text.startswith(_JSON) or text.count("\n") != len(texts) - 1:
+        text = _JSON + json.dumps(texts)
+    return zlib.compress(text.encode("utf-8", "surrogatepass"), 1)
 
 
 def _told(packed: bytes) -> Any:
-    return json.loads(zlib.decompress(packed))
+    text = zlib.decompress(packed).decode("utf-8", "surrogatepass")
+    return json.loads(text[len(_JSON) :]) if text.startswith(_JSON) else text.split("\n")
