@@ -10,8 +10,8 @@ import pytest
 
 from tests.backend.storage.kinds import CONDITIONAL, Lab, VersionedS3, is_restored, opened
 from tests.lab import s3
-from tests.lab.proxy import Answer, FaultProxy, Lost, Reply, Rewrite, Rule
-from tests.lab.s3_answers import Refuse
+from tests.lab.proxy import Answer, FaultProxy, Lost, Reply, Rewrite, Rule, without
+from tests.lab.s3_answers import Refuse, stripped
 from xcomctl.errors import StorageError
 from xcomctl.model import Deletion, Outcome, StoredObject, WayBack
 
@@ -256,3 +256,53 @@ def test_an_object_without_etag_is_removed_by_its_name(lab: Lab) -> None:
     anyhow: StoredObject = replace(found, version=None)
     assert lab.remove([anyhow]) == {"d/x": Deletion(anyhow)}
     assert lab.kept_bytes() == [b"d/x"]
+
+
+WHOLE = b"x" * 70_000
+
+
+def other_etag(reply: Reply) -> Reply:
+    """As where a key of KMS encrypts."""
+    return replace(reply, headers=(*without(reply.headers, "etag"), ("ETag", f'"{"0" * 32}"')))
+
+
+@on("ministack-trash", "seaweedfs-trash", "seaweedfs-versions")
+class TestCreate:
+    """A new object costs one request, where its answer tells what the store holds."""
+
+    def test_an_etag_that_is_the_md5_is_enough(self, lab: Lab) -> None:
+        with through_a_proxy(lab) as proxy:
+            lab.store.create("d/x", WHOLE)
+            assert [seen.method for seen in proxy.requests] == ["PUT"]
+        assert lab.raw.get("d/x") == WHOLE
+
+    @pytest.mark.parametrize("spoil", [Rewrite(other_etag), stripped("etag")])
+    def test_else_it_is_looked_for(self, lab: Lab, spoil: Rewrite) -> None:
+        with through_a_proxy(lab) as proxy:
+            proxy.rules = [Rule(spoil, "PUT")]
+            lab.store.create("d/x", WHOLE)
+            assert [seen.method for seen in proxy.requests] == ["PUT", "HEAD"]
+        assert lab.raw.get("d/x") == WHOLE
+
+    def test_what_is_not_there_then_was_not_written(self, lab: Lab) -> None:
+        with through_a_proxy(lab) as proxy:
+            proxy.rules = [Rule(stripped("etag"), "PUT"), Rule(Answer(404, "NoSuchKey"), "HEAD")]
+            with pytest.raises(StorageError, match="was written, and is not there as it was sent"):
+                lab.store.create("d/x", WHOLE)
+
+    def test_nor_was_what_is_shorter(self, lab: Lab) -> None:
+        def cut(reply: Reply) -> Reply:
+            lab.raw.put("d/x", WHOLE[1:])
+            return other_etag(reply)
+
+        with through_a_proxy(lab) as proxy:
+            proxy.rules = [Rule(Rewrite(cut), "PUT")]
+            with pytest.raises(StorageError, match="was written, and is not there as it was sent"):
+                lab.store.create("d/x", WHOLE)
+
+    def test_an_object_whose_answer_was_lost_is_no_other_object(self, lab: Lab) -> None:
+        with through_a_proxy(lab) as proxy:
+            proxy.rules = [Rule(Lost(), "PUT", first=1)]
+            lab.store.create("d/x", WHOLE)
+            assert proxy.faults[Lost] == 1
+        assert lab.raw.get("d/x") == WHOLE
