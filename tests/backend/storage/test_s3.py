@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
 
-from tests.backend.storage.kinds import CONDITIONAL, Lab, VersionedS3, is_restored, opened
+from tests.backend.storage.kinds import CONDITIONAL, Lab, VersionedS3, is_restored, opened, require_conditions
 from tests.lab import s3
 from tests.lab.proxy import Answer, FaultProxy, Lost, Reply, Rewrite, Rule, without
 from tests.lab.s3_answers import Refuse, stripped
+from xcomctl.backend.reference import OWN_FOLDER
+from xcomctl.backend.storage.s3 import S3Store
 from xcomctl.errors import StorageError
-from xcomctl.model import Deletion, Outcome, StoredObject, WayBack
+from xcomctl.model import Deletion, Outcome, Removal, StoredObject, WayBack
 
 BUCKETS = ("ministack-trash", "ministack-versions", "seaweedfs-trash", "seaweedfs-versions")
 
@@ -306,3 +309,38 @@ class TestCreate:
             lab.store.create("d/x", WHOLE)
             assert proxy.faults[Lost] == 1
         assert lab.raw.get("d/x") == WHOLE
+
+
+@on(*BUCKETS)
+def test_batches_at_once_are_no_others(lab: Lab) -> None:
+    """gc removes several from threads of its own; one that changed, and one that is gone, in each."""
+    require_conditions(lab)
+    keys = [f"{batch}/{number:02}" for batch in "abcdefgh" for number in range(20)]
+    listed = lab.put(*keys)
+    for batch in "abcdefgh":
+        lab.raw.put(f"{batch}/03", b"written again")
+        lab.raw.delete(f"{batch}/05")
+    way = lab.way
+
+    def removed(batch: str) -> list[Deletion]:
+        removals = [Removal(listed[key], f"{OWN_FOLDER}trash/{key}") for key in keys if key[0] == batch]
+        return list(lab.store.remove(removals, way, look_first=not CONDITIONAL))
+
+    with ThreadPoolExecutor(8) as threads:
+        deletions = {each.object.name: each for some in threads.map(removed, "abcdefgh") for each in some}
+    assert deletions.keys() == set(keys)
+    for key, deletion in deletions.items():
+        assert (deletion.error, deletion.changed) == (None, key.endswith("/03"))
+        assert deletion.vanished == key.endswith("/05")
+    assert lab.keys() == {key for key in keys if key.endswith("/03")}
+
+
+@on("ministack-trash")
+def test_others_who_use_the_client_are_answered_by_botocore(lab: Lab) -> None:
+    (found,) = lab.put("d/x").values()
+    lab.remove([found])
+    assert isinstance(lab.store, S3Store)
+    lab.put("d/y")
+    filesystem = lab.store._filesystem
+    answer = filesystem.call_s3("delete_objects", Bucket=lab.store._bucket, Delete={"Objects": [{"Key": "d/y"}]})
+    assert [each["Key"] for each in answer["Deleted"]] == ["d/y"]

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from xcomctl import __version__
 from xcomctl.backend.storage.body import streamed
+from xcomctl.backend.storage.s3_deletes import delete_objects
 from xcomctl.backend.storage.s3_listing import REQUESTS_AT_ONCE, all_pages
 from xcomctl.backend.storage.s3_pages import Page, object_of, page
 from xcomctl.errors import ForbiddenError, StorageError
@@ -195,7 +196,7 @@ class S3Store:
         deleted: list[Answer] = []
         for start in range(0, len(keys), KEYS_PER_DELETE):
             batch = keys[start : start + KEYS_PER_DELETE]
-            answer = self._call("delete", batch[0]["Key"], "delete_objects", Delete={"Objects": batch})
+            answer = self._delete_objects(batch, batch[0]["Key"])
             for entry in answer.get("Errors", ()):
                 url, reason = f"s3://{self._bucket}/{entry['Key']}", f"{entry.get('Code')}: {entry.get('Message')}"
                 raise StorageError(f"cannot delete {url}: {reason}", hint="the credentials may not delete here")
@@ -380,7 +381,7 @@ class S3Store:
         with_etag = self._sends_etags()
         keys = [{"Key": o.name, **({"ETag": o.version} if with_etag and o.version else {})} for o in objects]
         try:
-            answer = self._call("delete", "", "delete_objects", Delete={"Objects": keys})
+            answer = self._delete_objects(keys)
         except (StorageError, FileNotFoundError) as error:
             unknown = not isinstance(error.__cause__, PermissionError)
             busy = _code(error.__cause__) in BUSY
@@ -469,6 +470,14 @@ class S3Store:
             return await asyncio.gather(*(one(*call) for call in calls), return_exceptions=True)
 
         return cast("list[Any]", sync(self._filesystem.loop, gather)) if calls else []
+
+    def _delete_objects(self, keys: Sequence[Mapping[str, str]], name: str = "") -> Answer:
+        from fsspec.asyn import sync
+
+        try:
+            return cast("Answer", sync(self._filesystem.loop, delete_objects, self._filesystem, self._bucket, keys))
+        except Exception as error:
+            raise self._failed("delete", name, "delete_objects", error) from error
 
     def _call(self, verb: str, name: str, method: str, **arguments: object) -> Answer:
         """One request, with botocore's own retries. A missing object is a FileNotFoundError, all else a StorageError.
