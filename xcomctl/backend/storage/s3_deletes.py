@@ -46,11 +46,12 @@ async def delete_objects(filesystem: S3FileSystem, bucket: str, keys: Sequence[K
 
 def written(keys: Sequence[Key]) -> bytes:
     """The body of the request."""
-    objects = "".join(
-        f"<Object>{''.join(f'<{name}>{escape(value)}</{name}>' for name, value in key.items())}</Object>"
-        for key in keys
-    )
+    objects = "".join(f"<Object>{_members(key)}</Object>" for key in keys)
     return f'<Delete xmlns="{_XMLNS}">{objects}</Delete>'.encode()
+
+
+def _members(key: Key) -> str:
+    return "".join(f"<{name}>{escape(value)}</{name}>" for name, value in key.items())
 
 
 def read(body: bytes) -> dict[str, list[dict[str, Any]]] | None:
