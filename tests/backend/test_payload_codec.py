@@ -1,16 +1,20 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 import io
 import sys
 import zipfile
+import zlib
+from unittest import mock
 
 import fsspec.compression
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xcomctl.backend.payload import SUFFIX_OF, Decompressed, PayloadError, compress, decompress
+from xcomctl.backend.payload import SUFFIX_OF, Decompressed, PayloadError, codec, compress, decompress
+from xcomctl.backend.payload.codec import codec_of
 from xcomctl.errors import ExitCode
 
 SUFFIXES = {
@@ -157,6 +161,25 @@ def test_an_empty_zip_is_an_error() -> None:
     zipfile.ZipFile(target, "w").close()
     with pytest.raises(PayloadError, match="the archive is empty"):
         decompress(target.getvalue(), "a.zip")
+
+
+@given(
+    st.lists(st.tuples(st.binary(max_size=200), st.integers(0, 3)), min_size=1, max_size=6),
+    st.integers(1, 40),
+    st.integers(0, 30),
+)
+def test_gzip_is_read_as_pythons_module_reads_it(members: list[tuple[bytes, int]], fed: int, cut: int) -> None:
+    data = b"".join(gzip.compress(plain) + b"\0" * zeros for plain, zeros in members)
+    data = data[: len(data) - cut]
+    with mock.patch.object(codec, "_FED_BYTES", fed):
+        try:
+            plain = gzip.decompress(data)
+        except (OSError, EOFError, zlib.error):
+            if codec_of(data) == "gzip":
+                with pytest.raises(PayloadError, match="corrupt or cut short"):
+                    decompress(data, "a.gz")
+        else:
+            assert decompress(data, "a.gz").data == plain
 
 
 def test_several_gzip_members_are_one_value() -> None:

@@ -8,11 +8,12 @@ from datetime import timedelta
 
 import pytest
 from sqlalchemy import create_engine
+from sqlalchemy import text as sql
 from sqlalchemy.pool import NullPool
 
 from tests.lab.database import Database
 from tests.lab.world import World
-from xcomctl.catalog import open_catalog
+from xcomctl.catalog import engine, open_catalog
 from xcomctl.catalog.catalog import Row
 from xcomctl.catalog.rewriting import Rewriter, Text
 from xcomctl.errors import MetadataError
@@ -166,3 +167,30 @@ def test_many_rows_are_read_as_each_by_itself(database: Database, world: World, 
     assert len(expected) == 10 and [row.xcom.map_index for row, text in expected if text is None] == [4]
     for _, text in expected:
         assert text is None or found.swap(text, NEW, found.now() + SOON)
+
+
+@pytest.mark.databases("postgresql-3.3")
+@pytest.mark.parametrize("fresh_seconds", [0.0, 60.0])
+def test_a_connection_that_was_ended_is_replaced(
+    database: Database, world: World, monkeypatch: pytest.MonkeyPatch, fresh_seconds: float
+):
+    """At once where it has been idle; one that was in use just now fails one row, and only that."""
+    monkeypatch.setattr(engine, "FRESH_SECONDS", fresh_seconds)
+    for number in range(3):
+        world.push("d", "r", "t", number, value=VALUES[0])
+    found = rewriter(database)
+    texts, deadline = read(found), found.now() + SOON
+    assert found.swap(texts[0], NEW, deadline)
+    end_sessions(database)
+    if fresh_seconds:
+        with pytest.raises(MetadataError) as error:
+            found.swap(texts[1], NEW, deadline)
+        assert engine.is_out_of_reach(error.value)
+    assert found.swap(texts[1], NEW, deadline) and found.swap(texts[2], NEW, deadline)
+
+
+def end_sessions(database: Database) -> None:
+    ours = create_engine(database.url, poolclass=NullPool, isolation_level="AUTOCOMMIT")
+    others = "datname = current_database() AND pid <> pg_backend_pid()"
+    with ours.connect() as connection:
+        connection.execute(sql(f"SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE {others}"))

@@ -49,8 +49,9 @@ class Dialect:
 
     For rows that change: `text_size` is the size in bytes of the text that `whole` gives, which may mean to read the
     value; `space` what the value takes on disk; `digest` is the SHA-256 of that text, in hexadecimal digits; `stored`
-    makes a value of a JSON text, and `kept` is the text that this gives back, None where that is the same; `clock` is
-    the time in UTC while a statement runs, not when it began. `reclaim` is the statement that gives space back.
+    makes a value of a JSON text, in the form of bytes of these, and `kept` is the text that it gives back, None where
+    that is the same; `clock` is the time in UTC while a statement runs, not when it began. `reclaim` is the statement
+    that gives space back.
     """
 
     size: OfValue
@@ -65,7 +66,7 @@ class Dialect:
     text_size: OfValue
     space: OfValue
     digest: OfValue
-    stored: Callable[[str, Form], Column]
+    stored: Callable[[Column, Form], Column]
     kept: Callable[[str, Form], Column] | None
     clock: Callable[[], Column]
     digests_whole: bool
@@ -141,7 +142,7 @@ def dialect_of(engine: Engine) -> Dialect:
 
 
 def _postgresql(tells_compression: bool) -> Dialect:
-    from sqlalchemy import LargeBinary, Text, cast, func, literal, true
+    from sqlalchemy import Text, cast, func, literal, true
     from sqlalchemy.dialects.postgresql import JSONB
 
     def size(value: Column, form: Form) -> Column:
@@ -185,8 +186,8 @@ def _postgresql(tells_compression: bool) -> Dialect:
     def digest(value: Column, form: Form) -> Column:
         return func.encode(func.sha256(as_bytes(value, form)), "hex")
 
-    def stored(text: str, form: Form) -> Column:
-        return literal(text.encode(), LargeBinary) if form is Form.BYTES else cast(literal(text, Text), JSONB)
+    def stored(new: Column, form: Form) -> Column:
+        return new if form is Form.BYTES else cast(new, JSONB)
 
     return Dialect(
         size=size,
@@ -202,7 +203,7 @@ def _postgresql(tells_compression: bool) -> Dialect:
         space=lambda value, form: func.pg_column_size(value),
         digest=digest,
         stored=stored,
-        kept=lambda text, form: whole(stored(text, form), form),
+        kept=lambda text, form: whole(stored(literal(text, Text), form), form),
         clock=lambda: func.timezone("UTC", func.clock_timestamp()),
         digests_whole=True,
         is_compressed=is_compressed,
@@ -214,11 +215,9 @@ def _postgresql(tells_compression: bool) -> Dialect:
     )
 
 
-def _as_written(text: str, form: Form) -> Column:
+def _as_written(new: Column, form: Form) -> Column:
     """A JSON text for a column that takes it as it is."""
-    from sqlalchemy import LargeBinary, Text, literal
-
-    return literal(text.encode(), LargeBinary) if form is Form.BYTES else literal(text, Text)
+    return new
 
 
 def _mysql(is_mariadb: bool) -> Dialect:

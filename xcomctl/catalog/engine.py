@@ -9,6 +9,7 @@ from contextlib import closing, contextmanager, suppress
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
@@ -31,6 +32,9 @@ CONNECT_SECONDS = 10
 LOCK_SECONDS = 5
 
 IDLE_SECONDS = 60
+
+FRESH_SECONDS = 1.0
+"""A connection that was in use so lately is taken to be alive."""
 
 _MYSQL = (
     f"SET innodb_lock_wait_timeout = {LOCK_SECONDS}",
@@ -100,12 +104,35 @@ def open_writing_engine(url: URL, at_once: int = 1) -> Engine:
         pool_size=1 if url.drivername.startswith("sqlite") else at_once,
         max_overflow=0,
         pool_timeout=None,
-        pool_pre_ping=True,
         connect_args=_connect_arguments(url),
         isolation_level="AUTOCOMMIT",
     )
     event.listen(engine, "connect", partial(_prepare, url.get_backend_name()))
+    event.listen(engine, "checkin", _note_use)
+    event.listen(engine, "checkout", partial(_require_alive, engine))
     return engine
+
+
+def _note_use(connection: Any, record: Any) -> None:
+    """When a connection was last in use."""
+    record.info["used_at"] = monotonic()
+
+
+def _require_alive(engine: Engine, connection: Any, record: Any, proxy: object) -> None:
+    """Ask a connection that has not been in use for a while whether it is alive; the pool replaces one that is not.
+
+    To ask before each statement, as `pool_pre_ping` does, doubles the way to the server and back.
+    """
+    from sqlalchemy.exc import DisconnectionError
+
+    if monotonic() - record.info.get("used_at", monotonic()) < FRESH_SECONDS:
+        return
+    try:
+        is_alive = engine.dialect.do_ping(connection)
+    except Exception as error:  # SQLAlchemy 2 raises what the driver does; 1.4 returns False
+        raise DisconnectionError(str(error)) from error
+    if not is_alive:
+        raise DisconnectionError
 
 
 def _prepare(backend: str, connection: Any, record: object) -> None:

@@ -6,7 +6,7 @@ commit of its change there is no step of ours that could stall.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 from xcomctl.catalog.catalog import Catalog, Row
 from xcomctl.catalog.engine import connected
 from xcomctl.catalog.schema import Form, Table
-from xcomctl.catalog.writing import Writer, is_row, key_columns
+from xcomctl.catalog.writing import Writer, is_row, key_columns, key_of
 
 if TYPE_CHECKING:
-    from sqlalchemy.sql import Select
+    from sqlalchemy.sql import Select, Update
 
 READ_AT_ONCE = 32
 READ_AT_ONCE_BYTES = 1024 * 1024
@@ -42,6 +42,10 @@ class Text:
 
 class Rewriter(Writer):
     """Reads rows to change each by itself. Raises `MetadataError` where the database refuses."""
+
+    def __init__(self, catalog: Catalog, at_once: int = 1) -> None:
+        super().__init__(catalog, at_once)
+        self._swaps: dict[str, Update] = {}
 
     def require_rights(self) -> None:
         """Raise `MetadataError` where rows may not be changed: before an object is written for each of them."""
@@ -115,14 +119,30 @@ class Rewriter(Writer):
 
         Returns whether it was changed. A row that is locked for some seconds is left alone with a `MetadataError`.
         """
-        from sqlalchemy import update
-
-        row, dialect = text.row, self._dialect
-        x = self._table(row.table)
-        unchanged = dialect.digest(x.c.value, row.table.form) == text.digest
-        change = update(x).values(value=dialect.stored(new, row.table.form))
+        table = text.row.table
+        told = {
+            "new": new.encode() if table.form is Form.BYTES else new,
+            "digest_read": text.digest,
+            "until": self._limit(deadline),
+            **{f"of_{name}": value for name, value in key_of(text.row)},
+        }
+        if table.name not in self._swaps:
+            self._swaps[table.name] = self._swap(table, told)
         with connected(self._engine) as connection:
-            return bool(connection.execute(change.where(*is_row(x, row), unchanged, self._in_time(deadline))).rowcount)
+            return bool(connection.execute(self._swaps[table.name], told).rowcount)
+
+    def _swap(self, table: Table, told: Mapping[str, Any]) -> Update:
+        """The statement for any row of a table; to build it takes longer than to run it. Types are by what is told."""
+        from sqlalchemy import bindparam, literal, update
+
+        x, dialect = self._table(table), self._dialect
+        given = {name: bindparam(name, type_=literal(value).type) for name, value in told.items()}
+        return (
+            update(x)
+            .values(value=dialect.stored(given["new"], table.form))
+            .where(*(x.c[name] == given[f"of_{name}"] for name in key_columns(table)))
+            .where(dialect.digest(x.c.value, table.form) == given["digest_read"], self._before(given["until"]))
+        )
 
     def kept(self, new: str, form: Form) -> str:
         """The text that the database would give back for a JSON text. Raises `MetadataError` where it takes no such."""

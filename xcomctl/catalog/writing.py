@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
@@ -56,10 +56,16 @@ class Writer:
         """The condition that a statement runs before a time, by the clock as it runs."""
         from sqlalchemy import literal
 
-        until = deadline.astimezone(timezone.utc).replace(tzinfo=None)
-        limit = literal(until if self._dialect.compares_times else until.isoformat(" ", "milliseconds"))
+        return self._before(literal(self._limit(deadline)))
+
+    def _before(self, limit: Any) -> ColumnElement[bool]:
         before: ColumnElement[bool] = self._dialect.clock() < limit
         return before
+
+    def _limit(self, deadline: datetime) -> datetime | str:
+        """A time as the clock tells it."""
+        until = deadline.astimezone(timezone.utc).replace(tzinfo=None)
+        return until if self._dialect.compares_times else until.isoformat(" ", "milliseconds")
 
     def _table(self, table: Table, *more: str) -> Any:
         """A table with its key, its value, and other columns that are wanted of it."""
@@ -71,6 +77,11 @@ def key_columns(table: Table) -> Sequence[str]:
     return ("dag_run_id", "task_id", "map_index", "key") if "dag_run_id" in table.columns else ("id",)
 
 
+def key_of(row: Row) -> Iterator[tuple[str, Any]]:
+    """The primary key of a row, each column with its value."""
+    return zip(key_columns(row.table), row.key, strict=True)
+
+
 def is_row(x: Any, row: Row) -> list[ColumnElement[bool]]:
     """The conditions that a row of the table is this one."""
-    return [x.c[name] == value for name, value in zip(key_columns(row.table), row.key, strict=True)]
+    return [x.c[name] == value for name, value in key_of(row)]

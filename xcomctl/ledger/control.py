@@ -119,6 +119,10 @@ def _elsewhere(usual: Control) -> str | None:
     return folder
 
 
+_line = json.JSONEncoder(default=str).encode
+"""As `json.dumps` with that default, which makes an encoder for each line."""
+
+
 class Control:
     """gc's own folder of one base path. Names are relative to it; `read` of what is not there is None."""
 
@@ -185,7 +189,7 @@ class Control:
 
     def write_lines(self, name: str, lines: Iterable[Facts]) -> None:
         """Write one JSON object a line, compressed where the name ends in `.gz`."""
-        text = (json.dumps(line, default=str).encode() + b"\n" for line in lines)
+        text = (_line(line).encode() + b"\n" for line in lines)
         self.write(name, _compressed(text) if name.endswith(".gz") else b"".join(text))
 
     def broken(self, name: str, reason: object) -> BrokenStateError:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
 
-from tests.backend.storage.kinds import CONDITIONAL, Lab, VersionedS3, is_restored, opened
+from tests.backend.storage.kinds import CONDITIONAL, Lab, VersionedS3, is_restored, opened, require_conditions
 from tests.lab import s3
-from tests.lab.proxy import Answer, FaultProxy, Lost, Reply, Rewrite, Rule
-from tests.lab.s3_answers import Refuse
+from tests.lab.proxy import Answer, FaultProxy, Lost, Reply, Rewrite, Rule, without
+from tests.lab.s3_answers import Refuse, stripped
+from xcomctl.backend.reference import OWN_FOLDER
+from xcomctl.backend.storage.s3 import S3Store
 from xcomctl.errors import StorageError
-from xcomctl.model import Deletion, Outcome, StoredObject, WayBack
+from xcomctl.model import Deletion, Outcome, Removal, StoredObject, WayBack
 
 BUCKETS = ("ministack-trash", "ministack-versions", "seaweedfs-trash", "seaweedfs-versions")
 
@@ -256,3 +259,88 @@ def test_an_object_without_etag_is_removed_by_its_name(lab: Lab) -> None:
     anyhow: StoredObject = replace(found, version=None)
     assert lab.remove([anyhow]) == {"d/x": Deletion(anyhow)}
     assert lab.kept_bytes() == [b"d/x"]
+
+
+WHOLE = b"x" * 70_000
+
+
+def other_etag(reply: Reply) -> Reply:
+    """As where a key of KMS encrypts."""
+    return replace(reply, headers=(*without(reply.headers, "etag"), ("ETag", f'"{"0" * 32}"')))
+
+
+@on("ministack-trash", "seaweedfs-trash", "seaweedfs-versions")
+class TestCreate:
+    """A new object costs one request, where its answer tells what the store holds."""
+
+    def test_an_etag_that_is_the_md5_is_enough(self, lab: Lab) -> None:
+        with through_a_proxy(lab) as proxy:
+            lab.store.create("d/x", WHOLE)
+            assert [seen.method for seen in proxy.requests] == ["PUT"]
+        assert lab.raw.get("d/x") == WHOLE
+
+    @pytest.mark.parametrize("spoil", [Rewrite(other_etag), stripped("etag")])
+    def test_else_it_is_looked_for(self, lab: Lab, spoil: Rewrite) -> None:
+        with through_a_proxy(lab) as proxy:
+            proxy.rules = [Rule(spoil, "PUT")]
+            lab.store.create("d/x", WHOLE)
+            assert [seen.method for seen in proxy.requests] == ["PUT", "HEAD"]
+        assert lab.raw.get("d/x") == WHOLE
+
+    def test_what_is_not_there_then_was_not_written(self, lab: Lab) -> None:
+        with through_a_proxy(lab) as proxy:
+            proxy.rules = [Rule(stripped("etag"), "PUT"), Rule(Answer(404, "NoSuchKey"), "HEAD")]
+            with pytest.raises(StorageError, match="was written, and is not there as it was sent"):
+                lab.store.create("d/x", WHOLE)
+
+    def test_nor_was_what_is_shorter(self, lab: Lab) -> None:
+        def cut(reply: Reply) -> Reply:
+            lab.raw.put("d/x", WHOLE[1:])
+            return other_etag(reply)
+
+        with through_a_proxy(lab) as proxy:
+            proxy.rules = [Rule(Rewrite(cut), "PUT")]
+            with pytest.raises(StorageError, match="was written, and is not there as it was sent"):
+                lab.store.create("d/x", WHOLE)
+
+    def test_an_object_whose_answer_was_lost_is_no_other_object(self, lab: Lab) -> None:
+        with through_a_proxy(lab) as proxy:
+            proxy.rules = [Rule(Lost(), "PUT", first=1)]
+            lab.store.create("d/x", WHOLE)
+            assert proxy.faults[Lost] == 1
+        assert lab.raw.get("d/x") == WHOLE
+
+
+@on(*BUCKETS)
+def test_batches_at_once_are_no_others(lab: Lab) -> None:
+    """gc removes several from threads of its own; one that changed, and one that is gone, in each."""
+    require_conditions(lab)
+    keys = [f"{batch}/{number:02}" for batch in "abcdefgh" for number in range(20)]
+    listed = lab.put(*keys)
+    for batch in "abcdefgh":
+        lab.raw.put(f"{batch}/03", b"written again")
+        lab.raw.delete(f"{batch}/05")
+    way = lab.way
+
+    def removed(batch: str) -> list[Deletion]:
+        removals = [Removal(listed[key], f"{OWN_FOLDER}trash/{key}") for key in keys if key[0] == batch]
+        return list(lab.store.remove(removals, way, look_first=not CONDITIONAL))
+
+    with ThreadPoolExecutor(8) as threads:
+        deletions = {each.object.name: each for some in threads.map(removed, "abcdefgh") for each in some}
+    assert deletions.keys() == set(keys)
+    for key, deletion in deletions.items():
+        assert (deletion.error, deletion.changed) == (None, key.endswith("/03"))
+        assert deletion.vanished == key.endswith("/05")
+    assert lab.keys() == {key for key in keys if key.endswith("/03")}
+
+
+@on("ministack-trash")
+def test_others_who_use_the_client_are_answered_by_botocore(lab: Lab) -> None:
+    (found,) = lab.put("d/x").values()
+    lab.remove([found])
+    assert isinstance(lab.store, S3Store)
+    lab.put("d/y")
+    filesystem = lab.store._filesystem
+    answer = filesystem.call_s3("delete_objects", Bucket=lab.store._bucket, Delete={"Objects": [{"Key": "d/y"}]})
+    assert [each["Key"] for each in answer["Deleted"]] == ["d/y"]

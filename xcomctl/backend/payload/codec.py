@@ -35,6 +35,8 @@ _MAGIC = {
     b"\x04\x22\x4d\x18": "lz4",
     b"\xff\x06\x00\x00sNaPpY": "snappy",
 }
+_FED_BYTES = 1024 * 1024
+
 PACKAGES = {"zstd": "zstandard", "lz4": "lz4", "snappy": "python-snappy"}
 """What has to be installed for a codec: python-snappy brings cramjam, which does the work."""
 
@@ -92,17 +94,24 @@ def _how_to_have(codec: str) -> str:
 
 
 def _gunzip(data: bytes) -> bytes:
-    """All members, and zeros after them, as the gzip module reads them, which copies what it is given."""
+    """All members, and zeros after them, as the gzip module reads them, which copies what is left for each of them."""
     import zlib
 
-    members: list[bytes] = []
-    while data:
-        member = zlib.decompressobj(zlib.MAX_WBITS | 16)
-        members.append(member.decompress(data))
-        if not member.eof:
-            raise EOFError("the last member has no end")
-        data = member.unused_data.lstrip(b"\0")
-    return members[0] if len(members) == 1 else b"".join(members)
+    pieces: list[bytes] = []
+    member = zlib.decompressobj(zlib.MAX_WBITS | 16)
+    for start in range(0, len(data), _FED_BYTES):
+        rest = data[start : start + _FED_BYTES]
+        while rest:
+            if member.eof:
+                rest = rest.lstrip(b"\0")
+                if not rest:
+                    break
+                member = zlib.decompressobj(zlib.MAX_WBITS | 16)
+            pieces.append(member.decompress(rest))
+            rest = member.unused_data
+    if not member.eof:
+        raise EOFError("the last member has no end")
+    return b"".join(pieces)
 
 
 def _bunzip2(data: bytes) -> bytes:

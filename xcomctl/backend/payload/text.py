@@ -37,8 +37,11 @@ LARGE_BYTES = 1024 * 1024
 """From this size on a text that needs nothing done to it is shown as it is: to write it anew takes Python longer than
 all the rest."""
 
-_NEEDS_CARE = (b'"__', b"\\u005", b"NaN", b"Infinity")
-"""What Airflow wraps values in, also where JSON escapes its first letter, and the numbers that JSON has not."""
+_NEEDS_CARE = {b"_": b'"__', b"\\": b"\\u005", b"N": b"NaN", b"I": b"Infinity"}
+"""What Airflow wraps values in, also where JSON escapes its first letter, and the numbers that JSON has not.
+
+Each by a letter of it: that this is nowhere is found in a tenth of the time.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +91,7 @@ def _plain_text(data: bytes | str) -> str | None:
     """The text of a large value that can stand for itself; None for any other."""
     if isinstance(data, str) or len(data) < LARGE_BYTES or data[:1] not in (b"{", b"[") or data[1:2] == b"\0":
         return None
-    if any(each in data for each in _NEEDS_CARE):
+    if any(letter in data and each in data for letter, each in _NEEDS_CARE.items()):
         return None
     try:
         return data.decode()

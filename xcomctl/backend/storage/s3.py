@@ -14,7 +14,9 @@ from hashlib import md5
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
+from xcomctl import __version__
 from xcomctl.backend.storage.body import streamed
+from xcomctl.backend.storage.s3_deletes import delete_objects
 from xcomctl.backend.storage.s3_listing import REQUESTS_AT_ONCE, all_pages
 from xcomctl.backend.storage.s3_pages import Page, object_of, page
 from xcomctl.errors import ForbiddenError, StorageError
@@ -22,6 +24,9 @@ from xcomctl.model import Deletion, Kept, Objects, Outcome, Removal, Return, Sto
 
 if TYPE_CHECKING:
     from s3fs import S3FileSystem
+
+CONFIG = {"max_pool_connections": REQUESTS_AT_ONCE, "user_agent": f"xcomctl/{__version__}"}
+"""For botocore's client. Without a name of its own it describes the machine anew, twice in each request."""
 
 KEYS_PER_DELETE = 1000
 """The most that DeleteObjects takes (Amazon S3 API; SeaweedFS and Ceph answer 400 to one more)."""
@@ -50,8 +55,9 @@ class S3Store:
         self._bucket_answered = False
         self._versioning: str | None = None
         self.left_versions: list[str] = []
+        self._known: dict[tuple[str, str], bool] = {}
         self._filesystem = filesystem
-        filesystem.config_kwargs = {"max_pool_connections": REQUESTS_AT_ONCE, **filesystem.config_kwargs}
+        filesystem.config_kwargs = {**CONFIG, **filesystem.config_kwargs}
         filesystem.retries = 1  # botocore asks again and says so; s3fs says nothing, and what it did itself looks alien
 
     @property
@@ -122,13 +128,16 @@ class S3Store:
         self._call("write", name, "put_object", Key=name, Body=data)
 
     def create(self, name: str, data: bytes) -> None:
-        """PUT with If-None-Match where botocore knows it, and with an MD5 that the store compares; then HEAD."""
+        """PUT with If-None-Match where botocore knows it, and with an MD5 that the store compares.
+
+        An answer whose ETag is this MD5 says what the store holds; after any other, as with KMS, HEAD has to.
+        """
         digest = md5(data, usedforsecurity=False).digest()
         condition = {"IfNoneMatch": "*"} if self._knows("PutObject", "IfNoneMatch") else {}
+        sent = {"Key": name, "Body": data, "ContentMD5": b64encode(digest).decode(), **condition}
         try:
-            self._call(
-                "write", name, "put_object", Key=name, Body=data, ContentMD5=b64encode(digest).decode(), **condition
-            )
+            if self._call("write", name, "put_object", **sent).get("ETag") == f'"{digest.hex()}"':
+                return
         except StorageError as error:
             if _code(error.__cause__) not in CHANGED:
                 raise
@@ -187,7 +196,7 @@ class S3Store:
         deleted: list[Answer] = []
         for start in range(0, len(keys), KEYS_PER_DELETE):
             batch = keys[start : start + KEYS_PER_DELETE]
-            answer = self._call("delete", batch[0]["Key"], "delete_objects", Delete={"Objects": batch})
+            answer = self._delete_objects(batch, batch[0]["Key"])
             for entry in answer.get("Errors", ()):
                 url, reason = f"s3://{self._bucket}/{entry['Key']}", f"{entry.get('Code')}: {entry.get('Message')}"
                 raise StorageError(f"cannot delete {url}: {reason}", hint="the credentials may not delete here")
@@ -372,7 +381,7 @@ class S3Store:
         with_etag = self._sends_etags()
         keys = [{"Key": o.name, **({"ETag": o.version} if with_etag and o.version else {})} for o in objects]
         try:
-            answer = self._call("delete", "", "delete_objects", Delete={"Objects": keys})
+            answer = self._delete_objects(keys)
         except (StorageError, FileNotFoundError) as error:
             unknown = not isinstance(error.__cause__, PermissionError)
             busy = _code(error.__cause__) in BUSY
@@ -432,14 +441,20 @@ class S3Store:
 
     def _sends_etags(self) -> bool:
         """Whether this botocore knows conditions on both kinds of delete."""
-        self._filesystem.connect()
-        batch = self._filesystem.s3.meta.service_model.shape_for("ObjectIdentifier").members
-        return "ETag" in batch and self._knows("DeleteObject", "IfMatch")
+        return self._knows("DeleteObjects", "Delete.Objects.ETag") and self._knows("DeleteObject", "IfMatch")
 
     def _knows(self, operation: str, parameter: str) -> bool:
         """Whether this botocore can send a parameter; s3fs drops in silence what it cannot."""
-        self._filesystem.connect()
-        return parameter in self._filesystem.s3.meta.service_model.operation_model(operation).input_shape.members
+        asked = (operation, parameter)
+        if asked not in self._known:
+            self._filesystem.connect()
+            shape = self._filesystem.s3.meta.service_model.operation_model(operation).input_shape
+            *outer, last = parameter.split(".")
+            for name in outer:
+                inner = shape.members[name]
+                shape = getattr(inner, "member", inner)
+            self._known[asked] = last in shape.members
+        return self._known[asked]
 
     def _together(self, calls: Sequence[tuple[str, dict[str, object]]]) -> list[Any]:
         """The answers to many requests, some at a time; an error stands where its answer would."""
@@ -455,6 +470,14 @@ class S3Store:
             return await asyncio.gather(*(one(*call) for call in calls), return_exceptions=True)
 
         return cast("list[Any]", sync(self._filesystem.loop, gather)) if calls else []
+
+    def _delete_objects(self, keys: Sequence[Mapping[str, str]], name: str = "") -> Answer:
+        from fsspec.asyn import sync
+
+        try:
+            return cast("Answer", sync(self._filesystem.loop, delete_objects, self._filesystem, self._bucket, keys))
+        except Exception as error:
+            raise self._failed("delete", name, "delete_objects", error) from error
 
     def _call(self, verb: str, name: str, method: str, **arguments: object) -> Answer:
         """One request, with botocore's own retries. A missing object is a FileNotFoundError, all else a StorageError.
