@@ -110,6 +110,14 @@ def test_the_page_is_what_botocore_reads_in_it(
 
 
 @on("ministack-trash")
+def test_others_who_list_by_the_same_client_are_answered(lab: Lab) -> None:
+    fill(lab, ["d/x"])
+    filesystem = lab.store._filesystem
+    assert len(everything(lab.store)) == 1
+    assert filesystem.call_s3("list_objects_v2", Bucket=lab.raw.name)["Contents"][0]["Key"] == "d/x"
+
+
+@on("ministack-trash")
 @pytest.mark.parametrize(
     "edit",
     [

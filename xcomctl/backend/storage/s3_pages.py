@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from contextvars import ContextVar
 from datetime import timezone
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import unquote_plus
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 _PAGE = "XcomctlPage"
 _EVENT = "before-parse.*.ListObjectsV2"
 """With a wildcard it comes before botocore's own handler, which parses the page to look for an error in it."""
+
+_ASKED: ContextVar[bool] = ContextVar("asked", default=False)
+"""Whether the request that is under way is of here: others may use the same client."""
 
 _EMPTY = b'<ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/"></ListBucketResult>'
 _ROOT = re.compile(r"\s*(<\?xml[^>]*\?>\s*)?<ListBucketResult[\s>]")
@@ -48,7 +52,11 @@ async def page(filesystem: S3FileSystem, bucket: str, **query: object) -> Page:
     await filesystem.set_session()
     client = await filesystem.get_s3(bucket)
     client.meta.events.register_first(_EVENT, _read, unique_id=_PAGE)
-    answer = await filesystem._call_s3("list_objects_v2", Bucket=bucket, **query)
+    token = _ASKED.set(True)
+    try:
+        answer = await filesystem._call_s3("list_objects_v2", Bucket=bucket, **query)
+    finally:
+        _ASKED.reset(token)
     found, is_truncated = answer.get(_PAGE) or _page_of(answer)
     if (is_truncated and not found.following) or found.following == query.get("ContinuationToken", ""):
         raise StorageError(
@@ -76,7 +84,7 @@ def _page_of(answer: Answer) -> tuple[Page, bool]:
 
 def _read(response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: object) -> None:
     """Take the page out of an answer, before botocore's handlers and parser read it."""
-    if response_dict["status_code"] == 200 and (read := _read_page(response_dict["body"])) is not None:
+    if _ASKED.get() and response_dict["status_code"] == 200 and (read := _read_page(response_dict["body"])) is not None:
         customized_response_dict[_PAGE] = read
         response_dict["body"] = _EMPTY
 
