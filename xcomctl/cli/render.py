@@ -78,10 +78,36 @@ def records(
     elif form is Output.CSV:
         _stream(_csv(picked, columns, headers=headers))
     elif form is Output.PLAIN:
-        _stream("\t".join(map(_cell, row.values())) + "\n" for row in picked)
+        _stream(_line(row.values()) for row in picked)
     else:
         table(picked, columns, color, headers=headers, spare=spare)
     return seen
+
+
+def lines(pages: Iterable[tuple[int, str | None, Iterable[Record]]], columns: Sequence[str]) -> None:
+    """Write the plain format from pages of so many lines, whose fields were joined by tabs, without the last line end.
+
+    A page is written as it is if nothing in it is escaped in that format, else from its rows.
+    """
+    _stream(piece for page in pages for piece in _lines(*page, columns))
+
+
+def _lines(count: int, text: str | None, rows: Iterable[Record], columns: Sequence[str]) -> Iterator[str]:
+    if text is None or not _is_plain(text, count, len(columns)):
+        yield from (_line(row[column] for column in columns) for row in rows)
+    elif count:
+        yield text + "\n"
+
+
+def _is_plain(text: str, lines: int, columns: int) -> bool:
+    """Whether these are so many lines of so many cells, in which nothing is escaped."""
+    ends = max(lines - 1, 0)
+    is_whole = text.count("\n") == ends and text.count("\t") == lines * (columns - 1)
+    return is_whole and "\\" not in text and "\r" not in text
+
+
+def _line(cells: Iterable[object]) -> str:
+    return "\t".join(map(_cell, cells)) + "\n"
 
 
 def document(value: object, output: Output) -> None:
