@@ -23,7 +23,8 @@ from xcomctl.catalog.lines import FIELDS, Lines, Page
 from xcomctl.cli import render
 from xcomctl.cli.options import Color, Output
 from xcomctl.model import Filter
-from xcomctl.operations.listing import Question, field_of, list_lines, list_xcoms
+from xcomctl.operations import listing
+from xcomctl.operations.listing import Question, list_lines, list_xcoms
 
 COLUMNS = [FIELDS, ("state",), ("reference",), ("key", "dag_id"), ("size_bytes", "reference", "state"), FIELDS[::-1]]
 STRANGE = ("tab\there", "line\nend", "back\\slash", 'quo"te', "return\r", "é😀", "\x1a", "\x1c", "://a:b@c", " ", "'%_")
@@ -63,14 +64,11 @@ def opened(database: Database, base: str | None) -> Catalog:
 
 def records(catalog: Catalog, question: Question, columns: tuple[str, ...]) -> Iterator[dict[str, object]]:
     found = list_xcoms(catalog, question, None, lambda xcom, error: pytest.fail(str(error)))
-    return ({name: field_of(xcom, name) for name in columns} for xcom in found.xcoms)
+    return listing.records(found.xcoms, columns)
 
 
 def written(pages: Iterator[Page], columns: tuple[str, ...]) -> Iterator[tuple[int, str | None, Iterator[object]]]:
-    return (
-        (page.rows, page.text, ({name: field_of(xcom, name) for name in columns} for xcom in page.xcoms()))
-        for page in pages
-    )
+    return ((page.rows, page.text, listing.records(page.xcoms(), columns)) for page in pages)
 
 
 def check(catalog: Catalog, question: Question, columns: tuple[str, ...], shown) -> bool:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
+from xcomctl.catalog.engine import READS_AT_ONCE
 from xcomctl.catalog.schema import Form
 
 if TYPE_CHECKING:
@@ -274,7 +275,7 @@ def _postgresql(tells_compression: bool) -> Dialect:
         line=lambda columns: func.concat_ws(TAB, *columns),
         pasted=func.string_agg,
         as_indexed="SET LOCAL enable_sort = off",
-        pages_at_once=3,
+        pages_at_once=READS_AT_ONCE,
         text_size=text_size,
         space=lambda value, form: func.pg_column_size(value),
         digest=digest,
@@ -379,7 +380,7 @@ def _mysql(is_mariadb: bool) -> Dialect:
         line=lambda columns: func.concat_ws(TAB, *columns),
         pasted=None,
         as_indexed=None,
-        pages_at_once=3,
+        pages_at_once=READS_AT_ONCE,
         text_size=text_size,
         space=size,
         digest=digest,

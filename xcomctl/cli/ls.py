@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Annotated, Optional
@@ -11,7 +11,7 @@ from typing import Annotated, Optional
 from xcomctl.cli import render, report, suggest
 from xcomctl.cli.opening import opened
 from xcomctl.cli.options import TERMINAL_LIMIT, Display, Output, Place, Rows, Table, choose, flag, in_full, takes
-from xcomctl.model import State, XCom
+from xcomctl.model import State
 
 OBJECT = "object_"
 """How the fields begin that only a look at the object tells."""
@@ -101,20 +101,14 @@ def ls(place: Place, rows: Rows, shape: Shape, table: Table, display: Display) -
         if not check and render.chosen(display.output) is Output.PLAIN:
             pages = listing.list_lines(deployment.catalog, question, columns, watch)
             if pages is not None:
-                render.lines(((page.rows, page.text, _records(page.xcoms(), columns)) for page in pages), columns)
+                shown = ((page.rows, page.text, listing.records(page.xcoms(), columns)) for page in pages)
+                render.lines(shown, columns)
                 return
         found = listing.list_xcoms(deployment.catalog, question, stores, said.unreadable, watch)
+        records = listing.records(found.xcoms, columns)
         spare = None if table.columns else SPARE
-        count = render.records(
-            _records(found.xcoms, columns), columns, display.output, display.color, headers=table.headers, spare=spare
-        )
+        count = render.records(records, columns, display.output, display.color, headers=table.headers, spare=spare)
     if not count and render.chosen(display.output) is Output.TABLE:
         said.note("there is no such XCom")
     if found.cut():
         said.note(f"the first {shape.rows}; --limit 0 shows all")
-
-
-def _records(xcoms: Iterable[XCom], columns: Sequence[str]) -> Iterator[dict[str, object]]:
-    from xcomctl.operations.listing import field_of
-
-    return ({name: field_of(xcom, name) for name in columns} for xcom in xcoms)

@@ -18,6 +18,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from enum import Enum
+from functools import lru_cache
 from typing import Any, Literal, TypeAlias
 
 from xcomctl.cli import report
@@ -322,9 +323,14 @@ def _csv_cell(cell: object) -> object:
 def _json(value: object, indent: int | None = None) -> str:
     """JSON that every parser reads: what JSON has no number for (NaN, Infinity) is a string of that name."""
     try:
-        return json.dumps(value, default=_plain, ensure_ascii=False, indent=indent, allow_nan=False)
+        return _encoder(indent).encode(value)
     except ValueError:
         return json.dumps(_finite(_plain(value)), ensure_ascii=False, indent=indent)
+
+
+@lru_cache
+def _encoder(indent: int | None) -> json.JSONEncoder:
+    return json.JSONEncoder(default=_plain, ensure_ascii=False, indent=indent, allow_nan=False)
 
 
 def _finite(value: object) -> object:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from itertools import islice
+from operator import attrgetter
 from typing import TypeVar
 
 from xcomctl.backend.reference import parse
@@ -70,11 +71,17 @@ def fields_of(*, checked: bool, archived: bool) -> tuple[str, ...]:
     return (*(FIELDS if checked else ROW_FIELDS), *((ARCHIVE_FIELD,) if archived else ()))
 
 
-def field_of(xcom: XCom, name: str) -> object:
-    """What a listing shows in a column: no password that a URL may hold, and None for the names that are lost."""
-    if name == "reference" and xcom.reference is not None:
-        return without_userinfo(xcom.reference)
-    return None if name in NAMES and xcom.is_nameless else getattr(xcom, name)
+def records(xcoms: Iterable[XCom], columns: Sequence[str]) -> Iterator[dict[str, object]]:
+    """What a listing shows of each: no password that a URL may hold, and None for the names that are lost."""
+    values = attrgetter(*columns, "is_nameless")
+    for xcom in xcoms:
+        *found, is_nameless = values(xcom)
+        record: dict[str, object] = dict(zip(columns, found, strict=True))
+        if xcom.reference is not None and "reference" in record:
+            record["reference"] = without_userinfo(xcom.reference)
+        if is_nameless:
+            record.update((name, None) for name in NAMES if name in record)
+        yield record
 
 
 def list_xcoms(
