@@ -98,7 +98,7 @@ def ls(place: Place, rows: Rows, shape: Shape, table: Table, display: Display) -
     deployment = opened(place, said, databases=1)
     stores = deployment.stores if check else None
     with said.progress() as watch:
-        if not check and render.chosen(display.output) is Output.PLAIN:
+        if not check and render.takes_pages(display.output):
             pages = listing.list_lines(deployment.catalog, question, columns, watch)
             if pages is not None:
                 shown = ((page.rows, page.text, listing.records(page.xcoms(), columns)) for page in pages)

@@ -48,6 +48,11 @@ def chosen(output: Output) -> Output:
     return Output.TABLE if sys.stdout.isatty() else Output.PLAIN
 
 
+def takes_pages(output: Output) -> bool:
+    """Whether `lines` may write it: the plain format, but on a terminal, which gets each row at once."""
+    return chosen(output) is Output.PLAIN and not sys.stdout.isatty()
+
+
 def records(
     rows: Iterable[Record],
     columns: Sequence[str],
