@@ -90,14 +90,24 @@ class Catalog:
 
     def rows(self, selected: Filter, *, all_attempts: bool = False) -> Iterator[XCom]:
         """The XComs that a filter means, streamed in the order of their runs; large values are not read."""
+        for source, where in self.sources(selected, all_attempts=all_attempts):
+            for within in self.database.ranges(source.page, source.rows, where):
+                yield from self.rows_of(source, [*where, *within], selected)
+
+    def sources(
+        self, selected: Filter, *, all_attempts: bool = False
+    ) -> Iterator[tuple[Source, list[ColumnElement[Any]]]]:
+        """The tables that Airflow reads, each with the conditions that narrow it to what a filter means."""
         for table in self.schema.live:
             source = source_of(table, self.schema)
-            where = [*conditions(selected, source, self._dialect), *_live(source, all_attempts)]
-            query = self._listing(source).where(*where)
-            for row in self.database.pages(source.page, source.rows, query, where):
-                xcom = self._xcom(row)
-                if matches(selected, xcom):
-                    yield xcom
+            yield source, [*conditions(selected, source, self._dialect), *_live(source, all_attempts)]
+
+    def rows_of(self, source: Source, where: Sequence[ColumnElement[Any]], selected: Filter) -> Iterator[XCom]:
+        """The XComs of one table that fulfil conditions, and that a filter means, in their order."""
+        for row in self.database.stream(self._listing(source).where(*where)):
+            xcom = self._xcom(row)
+            if matches(selected, xcom):
+                yield xcom
 
     def addressed(self, selected: Filter, *, at_least: int | None = None, digested: bool = False) -> Iterator[Row]:
         """The rows that a filter means, of every attempt, by primary key; those of older tables first.
@@ -340,10 +350,13 @@ class Catalog:
         )
 
     def _state(self, row: Answer[Any]) -> tuple[State, reference.Address | None]:
-        """Where a value is: Airflow follows a reference only if it is encoded once and lies under the base path."""
         if row.is_pickle:
             return State.PICKLED, None
-        unwrapped = reference.unwrap(decoded(row.string)) if row.string is not None else None
+        return self.judged(decoded(row.string)) if row.string is not None else (State.INLINE, None)
+
+    def judged(self, stored: str) -> tuple[State, reference.Address | None]:
+        """Where a small value is: Airflow follows a reference only if it is encoded once, and below the base path."""
+        unwrapped = reference.unwrap(stored)
         address = reference.recognise(unwrapped[0], self._base) if unwrapped else None
         if unwrapped is None or address is None:
             return State.INLINE, None

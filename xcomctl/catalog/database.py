@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timezone
+from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from xcomctl.catalog.dialect import dialect_of
@@ -121,12 +122,17 @@ class Database:
             yield from self.fetch(narrowed) if at_rest else self.stream(narrowed)
 
     def ranges(
-        self, page: ColumnElement[Any], rows: FromClause, where: Sequence[ColumnElement[Any]]
+        self,
+        page: ColumnElement[Any],
+        rows: FromClause,
+        where: Sequence[ColumnElement[Any]],
+        size: int | None = None,
     ) -> Iterator[list[ColumnElement[Any]]]:
-        """The conditions that cut rows into these ranges."""
+        """The conditions that cut rows into these ranges, of about a page by default."""
         from sqlalchemy import select
 
-        limits = select(page).select_from(rows).where(*where).order_by(page).offset(ROWS_PER_PAGE - 1).limit(1)
+        limits = select(page).select_from(rows).where(*where).order_by(page).limit(1)
+        limits = limits.offset((size or ROWS_PER_PAGE) - 1)
         beyond: list[ColumnElement[Any]] = []
         while True:
             last = self.fetch(limits.where(*beyond))
@@ -174,9 +180,13 @@ class Database:
 
     def stream(self, query: Select[Any]) -> Iterator[Row[Any]]:
         """The rows of one statement, through a cursor on the server."""
+        return chain.from_iterable(self.batches(query))
+
+    def batches(self, query: Select[Any]) -> Iterator[Sequence[Row[Any]]]:
+        """The same, some rows at a time."""
         with connected(self.engine) as connection:
             streaming = connection.execution_options(stream_results=True, max_row_buffer=ROWS_PER_FETCH)
-            yield from streaming.execute(query).yield_per(ROWS_PER_FETCH)
+            yield from streaming.execute(query).partitions(ROWS_PER_FETCH)
 
     def table_name(self, name: str) -> str:
         """A table as SQL text names it: quoted, and in its schema."""
@@ -188,9 +198,13 @@ class Database:
         with connected(self.engine) as connection:
             return connection.exec_driver_sql(statement).scalar()
 
-    def fetch(self, query: Executable, values: Mapping[str, Any] | None = None) -> Sequence[Row[Any]]:
-        """The few rows of one statement."""
+    def fetch(
+        self, query: Executable, values: Mapping[str, Any] | None = None, *, as_indexed: bool = False
+    ) -> Sequence[Row[Any]]:
+        """The few rows of one statement, which an index has in their order if they are so wanted."""
         with connected(self.engine) as connection:
+            if as_indexed and self.dialect.as_indexed is not None:
+                connection.exec_driver_sql(self.dialect.as_indexed)
             return connection.execute(query, dict(values or {})).all()
 
 

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
+from xcomctl.catalog.engine import READS_AT_ONCE
 from xcomctl.catalog.schema import Form
 
 if TYPE_CHECKING:
@@ -29,6 +31,12 @@ GUARD_ESCAPED_BYTES = 24 * 1024
 JSONB_SHRINKS = 6
 """How many times as long the text of a JSONB value can be: a control character takes six letters."""
 
+TAB = "\t"
+ISO_SECONDS = 'YYYY-MM-DD"T"HH24:MI:SS"+00:00"'
+ISO_MICROSECONDS = 'YYYY-MM-DD"T"HH24:MI:SS.US"+00:00"'
+AIRFLOWS_TIME = f"????-??-?? ??:??:??.{'[0-9]' * 6}"
+"""How SQLAlchemy writes a time into SQLite, as GLOB finds it."""
+
 PICKLE = b"\x80"
 MENTIONS = ("%-4___-____-____________%", "%ti-________-____-____-____-____________/%")
 """What LIKE finds in a value that holds the end of a reference: a uuid4, or the folder of an attempt. Both are plain
@@ -43,9 +51,17 @@ if TYPE_CHECKING:
 class Dialect:
     """`size` is the stored size in bytes, `is_string` whether a small value is a JSON string, `whole` what to select
     to get a value's text or bytes, `first_byte` compares a value's first byte, `contains` is LIKE on its text,
-    `starts_with` compares the beginning of that text, which must be ASCII, and `is_plain` tells whether all of it is a
-    JSON string in which every letter is printable ASCII and stands for itself. `name` is a column of names so that no
-    two that differ are grouped together; `day` is the date in UTC of a time, as text.
+    `starts_with` compares the beginning of that text, which must be ASCII, `begins` also that it goes on, with none of
+    some letters, and `is_plain` tells whether all of it is a JSON string in which every letter stands for itself.
+    `decoded` is what a JSON string stands for, None where its text is as quickly told. `name` is a column of names so
+    that no two that differ are grouped together; `day` is the date in UTC of a time, as text; `bound` is what times are
+    compared with, and `stamp` is a time as a driver reads it fast, which may be as text.
+
+    For lines that the database writes: `moment` is a time in UTC as Python's `isoformat` spells it, NULL where it is
+    not stored as Airflow stores it; `digits` are the bytes of what `whole` gives, in hexadecimal; `letters` is what
+    `told_string` gave, without quotes, where that is plain; `line` is some columns joined by tabs, and `pasted` one
+    column of many rows in their order, joined by what is given, None where rows are as quickly read; `as_indexed` makes
+    a planner read a page in the order of its index, rather than sort it.
 
     For rows that change: `text_size` is the size in bytes of the text that `whole` gives, which may mean to read the
     value; `space` what the value takes on disk; `digest` is the SHA-256 of that text, in hexadecimal digits; `stored`
@@ -59,10 +75,24 @@ class Dialect:
     whole: OfValue
     first_byte: Callable[[Column, bytes], Column]
     starts_with: Callable[[Column, Form, str], Column]
+    begins: Callable[[Column, Form, str, str], Column]
     is_plain: OfValue
+    decoded: OfValue | None
     name: Callable[[Column], Column]
     day: Callable[[Column], Column]
     contains: Callable[[Column, Form, str], Column]
+    bound: Callable[[datetime], object]
+    tells_time: Callable[[Column], Column] | None
+    """Whether a time compares with such a bound as it should; None where every one does."""
+    stamp: Callable[[Column], Column]
+    moment: Callable[[Column], Column]
+    digits: OfValue
+    letters: OfValue
+    line: Callable[[Sequence[Column]], Column]
+    pasted: Callable[[Column, str], Column] | None
+    as_indexed: str | None
+    pages_at_once: int
+    """How many pages are asked for at a time: SQLite's threads stand in each other's way."""
     text_size: OfValue
     space: OfValue
     digest: OfValue
@@ -92,6 +122,14 @@ class Dialect:
         is_string = self.is_string(value, form)
         return self._small(value, form, or_(is_string, self.is_pickle(value, form)) if pickled else is_string)
 
+    def told_string(self, value: Column, form: Form) -> Column:
+        """The same where the state is to be told by it: what the string stands for if the database `decodes` it."""
+        return self._small(value, form, self.is_string(value, form), self.decoded)
+
+    def decodes(self, form: Form) -> bool:
+        """Whether `told_string` gives what a JSON string stands for, and not its text."""
+        return self.decoded is not None and form is Form.JSON
+
     def small_odd_string(self, value: Column, form: Form) -> Column:
         """The value where it is a small string that holds a URL, or a string of JSON itself, else NULL."""
         from sqlalchemy import and_, or_
@@ -99,20 +137,31 @@ class Dialect:
         is_odd = or_(self.starts_with(value, form, '"\\"'), self.contains(value, form, "%://%"))
         return self._small(value, form, and_(self.is_string(value, form), is_odd))
 
-    def small_mention(self, value: Column, form: Form, more: Sequence[str] = ()) -> Column:
-        """The value, of whatever form, where it may mention an object of an XCom backend by its name, else NULL.
+    def small_mention(self, value: Column, form: Form) -> Column:
+        """The value, of whatever form, where it may mention an object of an XCom backend by its name, else NULL."""
+        return self._small(value, form, self._may_mention(value, form))
 
-        `more` are other things to look for, as LIKE patterns.
-        """
+    def mentions(self, value: Column, form: Form, more: Sequence[str]) -> Column:
+        """Whether a value is small, and may mention such an object, or `more` things, told as LIKE patterns."""
+        from sqlalchemy import case, false, not_, true
+
+        # As WHEN, and not as THEN, of which SQLite works out all parts.
+        is_large, may_mention = not_(self._is_small(value, form)), self._may_mention(value, form, more)
+        return case((is_large, false()), (may_mention, true()), else_=false())
+
+    def _may_mention(self, value: Column, form: Form, more: Sequence[str] = ()) -> Column:
         from sqlalchemy import or_
 
-        return self._small(value, form, or_(*(self.contains(value, form, each) for each in (*MENTIONS, *more))))
+        return or_(*(self.contains(value, form, each) for each in (*MENTIONS, *more)))
 
-    def _small(self, value: Column, form: Form, condition: Column) -> Column:
+    def _small(self, value: Column, form: Form, condition: Column, given: OfValue | None = None) -> Column:
         from sqlalchemy import case
 
+        return case((self._is_small(value, form), case((condition, (given or self.whole)(value, form)))))
+
+    def _is_small(self, value: Column, form: Form) -> Column:
         guard = GUARD_BYTES if self.stores_json_parsed and form is Form.JSON else GUARD_ESCAPED_BYTES
-        return case((self.size(value, form) <= guard, case((condition, self.whole(value, form)))))
+        return self.size(value, form) <= guard
 
     def reaches(self, value: Column, form: Form, size_bytes: int) -> Column:
         """Whether a value's text may be as large as that, told by the stored size where that is enough."""
@@ -138,11 +187,13 @@ def dialect_of(engine: Engine) -> Dialect:
         return _postgresql(tells_compression=(engine.dialect.server_version_info or ()) >= (14,))
     if engine.dialect.name in ("mysql", "mariadb"):
         return _mysql(bool(getattr(engine.dialect, "is_mariadb", False)))
-    return _sqlite()
+    import sqlite3
+
+    return _sqlite(reads_json=sqlite3.sqlite_version_info >= (3, 38))
 
 
 def _postgresql(tells_compression: bool) -> Dialect:
-    from sqlalchemy import Text, cast, func, literal, true
+    from sqlalchemy import Text, and_, case, cast, func, literal, literal_column, not_, or_, true
     from sqlalchemy.dialects.postgresql import JSONB
 
     def size(value: Column, form: Form) -> Column:
@@ -163,7 +214,12 @@ def _postgresql(tells_compression: bool) -> Dialect:
     def starts_with(value: Column, form: Form, start: str) -> Column:
         if form is Form.BYTES:
             return func.substring(value, 1, len(start)) == literal(start.encode())
-        return func.left(whole(value, form), len(start)) == start
+        return func.starts_with(whole(value, form), start)
+
+    def begins(value: Column, form: Form, start: str, none_of: str) -> Column:
+        elsewhere = [starts_with(value, form, start + letter) for letter in none_of]
+        is_longer = func.octet_length(value) > len(start)
+        return and_(starts_with(value, form, start), is_longer, not_(or_(*elsewhere)))
 
     def as_letters(value: Column, form: Form) -> Column:
         return func.encode(value, "escape") if form is Form.BYTES else whole(value, form)
@@ -177,8 +233,20 @@ def _postgresql(tells_compression: bool) -> Dialect:
     def is_compressed(value: Column) -> Column:
         return func.pg_column_compression(value).is_not(None) if tells_compression else true()
 
+    def decoded(value: Column, form: Form) -> Column:
+        return value.op("#>>")(literal_column("'{}'")) if form is Form.JSON else value
+
     def as_bytes(value: Column, form: Form) -> Column:
         return value if form is Form.BYTES else func.convert_to(cast(value, Text), "UTF8")
+
+    def letters(string: Column, form: Form) -> Column:
+        return string if form is Form.JSON else _unquoted(as_letters(string, form))
+
+    def moment(column: Column) -> Column:
+        in_utc = func.timezone("UTC", column)
+        whole_seconds = func.date_trunc("second", column) == column
+        form = case((whole_seconds, literal(ISO_SECONDS)), else_=literal(ISO_MICROSECONDS))
+        return func.to_char(in_utc, form)
 
     def text_size(value: Column, form: Form) -> Column:
         return func.octet_length(as_bytes(value, form))
@@ -195,10 +263,22 @@ def _postgresql(tells_compression: bool) -> Dialect:
         whole=whole,
         first_byte=first_byte,
         starts_with=starts_with,
+        begins=begins,
         is_plain=is_plain,
+        decoded=decoded,
         name=lambda column: column,
         day=lambda column: func.to_char(func.timezone("UTC", column), "YYYY-MM-DD"),
         contains=contains,
+        bound=lambda moment: moment,
+        tells_time=None,
+        stamp=lambda column: column,
+        moment=moment,
+        digits=lambda value, form: func.encode(as_bytes(value, form), "hex"),
+        letters=letters,
+        line=lambda columns: func.concat_ws(TAB, *columns),
+        pasted=func.string_agg,
+        as_indexed="SET LOCAL enable_sort = off",
+        pages_at_once=READS_AT_ONCE,
         text_size=text_size,
         space=lambda value, form: func.pg_column_size(value),
         digest=digest,
@@ -215,13 +295,23 @@ def _postgresql(tells_compression: bool) -> Dialect:
     )
 
 
+def _in_glob(letter: str) -> str:
+    return f"[{letter}]" if letter in "*?[" else letter
+
+
+def _unquoted(text: Column) -> Column:
+    from sqlalchemy import func
+
+    return func.substr(text, 2, func.length(text) - 2)
+
+
 def _as_written(new: Column, form: Form) -> Column:
     """A JSON text for a column that takes it as it is."""
     return new
 
 
 def _mysql(is_mariadb: bool) -> Dialect:
-    from sqlalchemy import JSON, LargeBinary, Text, cast, false, func, literal, literal_column
+    from sqlalchemy import JSON, LargeBinary, Text, and_, case, cast, false, func, literal, literal_column
 
     def size(value: Column, form: Form) -> Column:
         binary_json = form is Form.JSON and not is_mariadb
@@ -241,6 +331,11 @@ def _mysql(is_mariadb: bool) -> Dialect:
     def starts_with(value: Column, form: Form, start: str) -> Column:
         return func.substring(cast(value, LargeBinary), 1, len(start)) == literal(start.encode())
 
+    def begins(value: Column, form: Form, start: str, none_of: str) -> Column:
+        following = func.substring(cast(value, LargeBinary), len(start) + 1, 1)
+        others = [literal(letter.encode()) for letter in ("", *none_of)]
+        return and_(starts_with(value, form, start), following.not_in(others))
+
     def contains(value: Column, form: Form, pattern: str) -> Column:
         return value.like(pattern)
 
@@ -248,6 +343,14 @@ def _mysql(is_mariadb: bool) -> Dialect:
         # MySQL compares no bytes with a pattern, and takes a [ in a class for another class.
         letters = func.convert(value.op("USING")(literal_column("latin1")))
         return letters.op("REGEXP", is_comparison=True)(r'^"[ !#-\x5B\x5D-~]*"\z')
+
+    def letters(string: Column, form: Form) -> Column:
+        return func.convert(_unquoted(string).op("USING")(literal_column("utf8mb4")))
+
+    def moment(column: Column) -> Column:
+        forms = ("%Y-%m-%dT%H:%i:%s+00:00", "%Y-%m-%dT%H:%i:%s.%f+00:00")
+        is_whole = func.microsecond(column) == 0
+        return func.date_format(column, case((is_whole, literal(forms[0])), else_=literal(forms[1])))
 
     def as_text(value: Column, form: Form) -> Column:
         return cast(value, Text) if form is Form.JSON and not is_mariadb else value
@@ -264,10 +367,22 @@ def _mysql(is_mariadb: bool) -> Dialect:
         whole=whole,
         first_byte=first_byte,
         starts_with=starts_with,
+        begins=begins,
         is_plain=is_plain,
+        decoded=None,
         name=lambda column: cast(func.convert(column.op("USING")(literal_column("utf8mb4"))), LargeBinary),
         day=lambda column: func.date_format(column, "%Y-%m-%d"),
         contains=contains,
+        bound=lambda moment: moment,
+        tells_time=None,
+        stamp=lambda column: cast(column, Text),
+        moment=moment,
+        digits=lambda value, form: func.hex(as_text(value, form)),
+        letters=letters,
+        line=lambda columns: func.concat_ws(TAB, *columns),
+        pasted=None,
+        as_indexed=None,
+        pages_at_once=READS_AT_ONCE,
         text_size=text_size,
         space=size,
         digest=digest,
@@ -284,8 +399,8 @@ def _mysql(is_mariadb: bool) -> Dialect:
     )
 
 
-def _sqlite() -> Dialect:
-    from sqlalchemy import LargeBinary, Numeric, Text, and_, cast, func, literal, not_, or_, type_coerce
+def _sqlite(reads_json: bool) -> Dialect:
+    from sqlalchemy import LargeBinary, Numeric, Text, and_, case, cast, false, func, literal, not_, or_, type_coerce
 
     def size(value: Column, form: Form) -> Column:
         return func.length(cast(value, LargeBinary))
@@ -294,28 +409,58 @@ def _sqlite() -> Dialect:
         return func.substr(cast(value, LargeBinary), 1, 1) == literal(byte)
 
     def is_string(value: Column, form: Form) -> Column:
-        return value.is_not(None) if form is Form.TEXT else first_byte(value, b'"')
+        return value.is_not(None) if form is Form.TEXT else starts_with(value, form, '"')
 
     def whole(value: Column, form: Form) -> Column:
         return value
 
     def starts_with(value: Column, form: Form, start: str) -> Column:
-        return func.substr(cast(value, LargeBinary), 1, len(start)) == literal(start.encode())
+        return glob(cast(value, Text), f"{''.join(map(_in_glob, start))}*")
+
+    def begins(value: Column, form: Form, start: str, none_of: str) -> Column:
+        return glob(cast(value, Text), f"{''.join(map(_in_glob, start))}[^{none_of}]*")
 
     def contains(value: Column, form: Form, pattern: str) -> Column:
-        # A pickle may hold zero bytes, at which SQLite takes a text for ended: so the bytes are compared in digits.
         # Whatever the form: an archive that CREATE TABLE AS made has lost the type of its column.
+        spelled = "".join({"%": "*", "_": "?"}.get(letter, _in_glob(letter)) for letter in pattern)
+        return or_(glob(cast(value, Text), spelled), and_(has_zeros(value), contains_bytes(value, pattern)))
+
+    def glob(text: Column, pattern: str) -> Column:
+        return text.op("GLOB", is_comparison=True)(pattern)
+
+    def has_zeros(value: Column) -> Column:
+        return func.instr(cast(value, LargeBinary), literal(b"\0")) > 0
+
+    def contains_bytes(value: Column, pattern: str) -> Column:
+        # A pickle may hold zero bytes, at which SQLite takes a text for ended: so the bytes are compared in digits.
         digits = {"%": "%", "_": "__"}
         return func.hex(value).like("".join(digits.get(letter, f"{ord(letter):02X}") for letter in pattern))
 
     def is_plain(value: Column, form: Form) -> Column:
         text = cast(value, Text)
-        inner = func.substr(text, 2, func.length(text) - 2)
-        is_strange = or_(
-            inner.op("GLOB", is_comparison=True)("*[^] !#-[^-~]*"), func.instr(cast(value, LargeBinary), b"\0") > 0
-        )
-        ends = (func.substr(text, place, 1) == '"' for place in (1, -1))
-        return and_(func.length(text) > 1, *ends, not_(is_strange))
+        is_quoted = and_(glob(text, '"*"'), not_(has_zeros(value)))
+        if reads_json and form is not Form.BYTES:
+            # JSON without escapes stands for itself. SQLite's patterns take ten times as long to look at each letter.
+            return and_(is_quoted, func.instr(text, "\\") == 0, func.json_valid(text) == 1)
+        return and_(is_quoted, not_(glob(_unquoted(text), "*[^] !#-[^-~]*")))
+
+    def letters(string: Column, form: Form) -> Column:
+        return func.trim(cast(string, Text), '"')  # what is plain has no other quotes
+
+    def tells_time(column: Column) -> Column:
+        return func.coalesce(glob(column, AIRFLOWS_TIME), false())
+
+    def moment(column: Column) -> Column:
+        def spelled(letters: int) -> Column:
+            return func.substr(column, 1, 10) + literal("T") + func.substr(column, 12, letters) + literal("+00:00")
+
+        return case((glob(column, "*.000000"), spelled(8)), else_=spelled(15))
+
+    def line(columns: Sequence[Column]) -> Column:
+        joined: Column = cast(columns[0], Text)
+        for column in columns[1:]:
+            joined = joined + literal(TAB) + cast(column, Text)
+        return joined
 
     def digest(value: Column, form: Form) -> Column:
         return func.xcomctl_sha256(cast(value, LargeBinary))
@@ -331,10 +476,22 @@ def _sqlite() -> Dialect:
         whole=whole,
         first_byte=first_byte,
         starts_with=starts_with,
+        begins=begins,
         is_plain=is_plain,
+        decoded=None,
         name=lambda column: column,
         day=lambda column: func.substr(column, 1, 10),
         contains=contains,
+        bound=lambda moment: moment.astimezone(timezone.utc).replace(tzinfo=None).isoformat(" ", "microseconds"),
+        tells_time=tells_time,
+        stamp=lambda column: column,
+        moment=lambda column: case((tells_time(column), moment(column))),
+        digits=lambda value, form: func.hex(value),
+        letters=letters,
+        line=line,
+        pasted=func.group_concat,
+        as_indexed=None,
+        pages_at_once=1,
         text_size=size,
         space=size,
         digest=digest,

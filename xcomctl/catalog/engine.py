@@ -31,6 +31,9 @@ DRIVERS = {
 CONNECT_SECONDS = 10
 LOCK_SECONDS = 5
 
+READS_AT_ONCE = 3
+"""So many connections that read are kept, once they were needed at the same time."""
+
 IDLE_SECONDS = 60
 
 FRESH_SECONDS = 1.0
@@ -79,9 +82,13 @@ def open_engine(url_text: str) -> Engine:
     from sqlalchemy.pool import QueuePool
 
     url = _with_installed_driver(_parsed(url_text))
-    # One connection serves one short transaction after the other; between them the server may have been restarted.
+    # A connection serves one short transaction after the other; between them the server may have been restarted.
     engine = create_engine(
-        _read_only(url), poolclass=QueuePool, pool_size=1, pool_pre_ping=True, connect_args=_connect_arguments(url)
+        _read_only(url),
+        poolclass=QueuePool,
+        pool_size=READS_AT_ONCE,
+        pool_pre_ping=True,
+        connect_args=_connect_arguments(url),
     )
     if url.get_backend_name() == "sqlite":
         event.listen(engine, "connect", _give_digest)

@@ -5,11 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from xcomctl.backend import reference
-from xcomctl.catalog.database import ROWS_PER_FETCH, Database, utc
+from xcomctl.catalog.database import Database, utc
 from xcomctl.catalog.schema import Table
 from xcomctl.catalog.source import clause
 
@@ -59,25 +58,28 @@ class References:
 def references_in(database: Database, tables: Sequence[Table], base: reference.Address | None) -> Iterator[References]:
     """The values of some tables that mention what an XCom backend names so, or a place under the base path."""
     for table in tables:
-        found = _stored_in(database, table, base)
-        while some := list(islice(found, ROWS_PER_FETCH)):
+        for some in _stored_in(database, table, base):
             stored, pushed = zip(*some, strict=True)
             yield References([decoded(each) for each in stored], pushed)
 
 
-def _stored_in(database: Database, table: Table, base: reference.Address | None) -> Iterator[Answer[Any]]:
+def _stored_in(database: Database, table: Table, base: reference.Address | None) -> Iterator[Sequence[Answer[Any]]]:
     from sqlalchemy import literal_column, select
 
     schema = database.schema
     page = next((name for name in ("dag_run_id", "id") if name in table.columns), None)
     pushed = "timestamp" if "timestamp" in table.columns else None
     x = clause(schema, table.name, [name for name in (page, pushed, "value") if name], alias="x")
-    root = database.dialect.small_mention(x.c.value, table.form, _below(base))
-    pushed_at = x.c.timestamp if pushed else literal_column("NULL")
-    query = select(root.label("root"), pushed_at.label("pushed_at")).select_from(x).where(root.is_not(None))
+    # A condition, which the database works out once, and not a column that must not be NULL: that would be twice.
+    mentions = database.dialect.mentions(x.c.value, table.form, _below(base))
+    root = database.dialect.whole(x.c.value, table.form)
+    pushed_at = database.dialect.stamp(x.c.timestamp) if pushed else literal_column("NULL")
+    query = select(root.label("root"), pushed_at.label("pushed_at")).select_from(x).where(mentions)
     if page is None or table not in schema.live:
-        return database.stream(query)
-    return database.pages(x.c[page], x, query, ())
+        yield from database.batches(query)
+        return
+    for within in database.ranges(x.c[page], x, ()):
+        yield from database.batches(query.where(*within))
 
 
 def referred(stored: Any) -> set[str]:

@@ -36,11 +36,38 @@ def conditions(selected: Filter, source: Source, dialect: Dialect) -> list[Colum
     ]
     if selected.map_index is not None:
         found.append(source.map_index == selected.map_index)
-    if selected.since is not None and dialect.compares_times:
-        found.append(source.timestamp >= selected.since)
-    if selected.until is not None and dialect.compares_times:
-        found.append(source.timestamp <= selected.until)
+    if selected.since is not None:
+        found.append(_in_time(source.timestamp >= dialect.bound(selected.since), source, dialect))
+    if selected.until is not None:
+        found.append(_in_time(source.timestamp <= dialect.bound(selected.until), source, dialect))
     return found
+
+
+def _in_time(within: ColumnElement[Any], source: Source, dialect: Dialect) -> ColumnElement[Any]:
+    """A bound of time, which also a time keeps that the database does not tell."""
+    from sqlalchemy import not_, or_
+
+    if dialect.tells_time is None:
+        return within
+    return or_(within, not_(dialect.tells_time(source.timestamp)))
+
+
+def sized(selected: Filter, size: ColumnElement[Any]) -> list[ColumnElement[Any]]:
+    """The bounds of size, for whoever knows which size counts; a NULL has none."""
+    from sqlalchemy import func
+
+    size_bytes = func.coalesce(size, 0)
+    larger = [size_bytes >= selected.larger_than] if selected.larger_than is not None else []
+    smaller = [size_bytes <= selected.smaller_than] if selected.smaller_than is not None else []
+    return [*larger, *smaller]
+
+
+def is_decided(selected: Filter, dialect: Dialect) -> bool:
+    """Whether `conditions` and `sized` let through no row that `matches` does not."""
+    names = (selected.dag_ids, selected.run_ids, selected.task_ids, selected.keys)
+    is_timed = selected.since is not None or selected.until is not None
+    left = (*names, selected.exclude_dag_ids, selected.exclude_keys, selected.states)
+    return not any(left) and (dialect.compares_times or not is_timed)
 
 
 def matches(selected: Filter, xcom: XCom) -> bool:

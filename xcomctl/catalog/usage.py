@@ -1,24 +1,24 @@
-"""What rows take, added up by the database: of what is not a reference, it gives one answer for many rows.
+"""What rows take, added up by the database, which gives one answer for many rows.
 
-Whether a string is a reference, and whether Airflow follows it, is told by one place, in Python. The database only
-tells for sure what is no URL, and what is spelled as the base path is; the rows in between are looked at one by one.
+The rows whose state it does not tell are looked at one by one.
 """
 
 from __future__ import annotations
 
 import sys
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from xcomctl.backend.reference import come_back
 from xcomctl.catalog.catalog import Catalog, Row
 from xcomctl.catalog.database import ROWS_PER_FETCH
-from xcomctl.catalog.schema import Form
-from xcomctl.catalog.selection import conditions, is_like, matches
+from xcomctl.catalog.selection import conditions, is_like, matches, sized
 from xcomctl.catalog.source import Source, source_of
+from xcomctl.catalog.states import told_state
 from xcomctl.catalog.tasks import Coordinates
 from xcomctl.model import Filter, State, is_control_key
 
@@ -32,15 +32,9 @@ if TYPE_CHECKING:
 
 NAMES = ("dag_id", "run_id", "task_id", "key")
 DAY = "day"
+ROWS_PER_PAGE = 20_000
 SIZES = (1024, 10 * 1024, 100 * 1024, 1024**2, 10 * 1024**2, 100 * 1024**2, 1024**3)
 """Where one class of sizes ends and the next begins, in bytes."""
-
-MAYBE_A_URL = "%:%/%"
-SPELLED_OUT = "%u00%"
-"""JSON may spell any letter by its number: `\\u003a` is a colon."""
-
-ON_THE_WAY_UP = "%/..%"
-"""A path with this may lead out of the folder that it begins with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +71,14 @@ class Share:
 
 def usage(catalog: Catalog, question: Question) -> Iterator[Share]:
     """What the rows take, in shares as they come; many may be of the same names. Raises `MetadataError`."""
+    for read in pages(catalog, question):
+        yield from read()
+
+
+def pages(catalog: Catalog, question: Question) -> Iterator[Callable[[], Sequence[Share]]]:
+    """The same as what reads it page by page, each in any thread."""
     for table in catalog.schema.live:
-        yield from _Counting(catalog, source_of(table, catalog.schema), question).shares()
+        yield from _Counting(catalog, source_of(table, catalog.schema), question).pages()
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,12 +89,13 @@ class _Counting:
     source: Source
     question: Question
 
-    def shares(self) -> Iterator[Share]:
-        """All of the table, page by page: what the database can tell is added up there."""
-        selected = self.question.selected
-        is_told = self._dialect.compares_times or not (selected.since or selected.until)
-        for page in self.catalog.database.ranges(self.source.page, self.source.rows, self._where()):
-            yield from self._together(page) if is_told else self._one_by_one(page)
+    def pages(self) -> Iterator[Callable[[], Sequence[Share]]]:
+        """What reads the table, page by page: what the database can tell is added up there."""
+        for page in self.catalog.database.ranges(self.source.page, self.source.rows, self._where(), ROWS_PER_PAGE):
+            yield partial(self._page, page)
+
+    def _page(self, page: Sequence[Column]) -> Sequence[Share]:
+        return list(self._together(page))
 
     def _together(self, page: Sequence[Column]) -> Iterator[Share]:
         """A page that the database adds up, but for the rows whose state it does not tell."""
@@ -107,18 +108,19 @@ class _Counting:
         """What a page's rows add up to. The large ones are told apart by task, which tells whether they may move."""
         from sqlalchemy import and_, case, func, literal, not_, select
 
-        each = (*self._names().values(), self._short(), self._is_pickle(), self._size(), self._is_result())
+        each = [*self._names().values(), self._short(), self._is_pickle(), self._is_timed()]
+        each += [self._size(), self._is_result()]
         labelled = (column.label(f"r{place}") for place, column in enumerate(each))
         row = select(*labelled).select_from(self.source.rows).where(*self._where(), *page)
         # The limit keeps databases from working out each of these anew wherever it is named.
-        *told, short, is_pickle, size, is_result = row.limit(sys.maxsize).subquery("each_row").c
+        *told, short, is_pickle, is_timed, size, is_result = row.limit(sys.maxsize).subquery("each_row").c
         threshold = self.question.threshold_bytes
         large = literal(0) if threshold is None else case((and_(size >= threshold, not_(is_result)), 1), else_=0)
         names = (
             self._dialect.name(column if name in self._asked() else case((large == 1, column)))
             for name, column in zip(self._names(), told, strict=True)
         )
-        group = (*names, self._state(short, is_pickle), _size_class(size), large)
+        group = (*names, self._state(short, is_pickle, is_timed), _size_class(size), large)
         sums = (func.count(), func.sum(size), func.max(size))
         query = select(*(column.label(f"c{place}") for place, column in enumerate((*group, *sums))))
         # Not to be streamed: for a cursor PostgreSQL plans to sort the page, which takes ten times as long.
@@ -170,10 +172,8 @@ class _Counting:
         )
 
     def _where(self) -> list[Column]:
-        selected, size = self.question.selected, self._size()
-        larger = [size >= selected.larger_than] if selected.larger_than is not None else []
-        smaller = [size <= selected.smaller_than] if selected.smaller_than is not None else []
-        return [*conditions(selected, self.source, self._dialect), *larger, *smaller]
+        selected = self.question.selected
+        return [*conditions(selected, self.source, self._dialect), *sized(selected, self._size())]
 
     def _asked(self) -> set[str]:
         """What rows are told apart by: what was asked for, and what a filter is about."""
@@ -198,31 +198,29 @@ class _Counting:
         return false() if self.source.is_dag_result is None else func.coalesce(self.source.is_dag_result, false())
 
     def _short(self) -> Column:
-        return self._dialect.small_string(self.source.value, self.source.table.form)
+        return self._dialect.told_string(self.source.value, self.source.table.form)
 
     def _is_pickle(self) -> Column:
         return self._dialect.is_pickle(self.source.value, self.source.table.form)
 
+    def _is_timed(self) -> Column:
+        """Whether the database tells if a row is of the time that is asked for."""
+        from sqlalchemy import true
+
+        selected, is_told = self.question.selected, self._dialect.tells_time
+        asked = selected.since is not None or selected.until is not None
+        return is_told(self.source.timestamp) if asked and is_told is not None else true()
+
     def _unclear(self) -> Column:
         """The condition that the database does not tell a row's state."""
-        return self._state(self._short(), self._is_pickle()).is_(None)
+        return self._state(self._short(), self._is_pickle(), self._is_timed()).is_(None)
 
-    def _state(self, short: Column, is_pickle: Column) -> Column:
-        """The state where the database tells it by a value that is a short string, else NULL."""
-        from sqlalchemy import and_, case, literal, not_, null, or_
+    def _state(self, short: Column, is_pickle: Column, is_timed: Column) -> Column:
+        """The state of a row where the database tells it and that the row is meant, else NULL."""
+        from sqlalchemy import case
 
-        dialect = self._dialect
-        form = Form.BYTES if self.source.table.form is Form.BYTES else Form.TEXT
-        told = [(is_pickle, State.PICKLED), (short.is_(None), State.INLINE)]
-        if self.catalog.plain_base is not None:
-            folder = f'"{self.catalog.plain_base}/'
-            leads_elsewhere = [dialect.starts_with(short, form, folder + letter) for letter in '"/.']
-            leads_elsewhere.append(dialect.contains(short, form, ON_THE_WAY_UP))
-            below = dialect.starts_with(short, form, folder), not_(or_(*leads_elsewhere)), dialect.is_plain(short, form)
-            told.append((and_(*below), State.EXTERNAL))
-        may_be_url = or_(*(dialect.contains(short, form, pattern) for pattern in (MAYBE_A_URL, SPELLED_OUT)))
-        told.append((not_(may_be_url), State.INLINE))
-        return case(*((condition, literal(state.value)) for condition, state in told), else_=null())
+        state = told_state(self._dialect, self.source.table.form, self.catalog.plain_base, short, is_pickle)
+        return case((is_timed, state))
 
     @property
     def _dialect(self) -> Dialect:

@@ -98,8 +98,14 @@ def ls(place: Place, rows: Rows, shape: Shape, table: Table, display: Display) -
     deployment = opened(place, said, databases=1)
     stores = deployment.stores if check else None
     with said.progress() as watch:
+        if not check and render.takes_pages(display.output):
+            pages = listing.list_lines(deployment.catalog, question, columns, watch)
+            if pages is not None:
+                shown = ((page.rows, page.text, listing.records(page.xcoms(), columns)) for page in pages)
+                render.lines(shown, columns)
+                return
         found = listing.list_xcoms(deployment.catalog, question, stores, said.unreadable, watch)
-        records = ({name: listing.field_of(xcom, name) for name in columns} for xcom in found.xcoms)
+        records = listing.records(found.xcoms, columns)
         spare = None if table.columns else SPARE
         count = render.records(records, columns, display.output, display.color, headers=table.headers, spare=spare)
     if not count and render.chosen(display.output) is Output.TABLE:

@@ -18,6 +18,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from enum import Enum
+from functools import lru_cache
 from typing import Any, Literal, TypeAlias
 
 from xcomctl.cli import report
@@ -45,6 +46,11 @@ def chosen(output: Output) -> Output:
     if output is not Output.AUTO:
         return output
     return Output.TABLE if sys.stdout.isatty() else Output.PLAIN
+
+
+def takes_pages(output: Output) -> bool:
+    """Whether `lines` may write it: the plain format, but on a terminal, which gets each row at once."""
+    return chosen(output) is Output.PLAIN and not sys.stdout.isatty()
 
 
 def records(
@@ -78,10 +84,36 @@ def records(
     elif form is Output.CSV:
         _stream(_csv(picked, columns, headers=headers))
     elif form is Output.PLAIN:
-        _stream("\t".join(map(_cell, row.values())) + "\n" for row in picked)
+        _stream(_line(row.values()) for row in picked)
     else:
         table(picked, columns, color, headers=headers, spare=spare)
     return seen
+
+
+def lines(pages: Iterable[tuple[int, str | None, Iterable[Record]]], columns: Sequence[str]) -> None:
+    """Write the plain format from pages of so many lines, whose fields were joined by tabs, without the last line end.
+
+    A page is written as it is if nothing in it is escaped in that format, else from its rows.
+    """
+    _stream(piece for page in pages for piece in _lines(*page, columns))
+
+
+def _lines(count: int, text: str | None, rows: Iterable[Record], columns: Sequence[str]) -> Iterator[str]:
+    if text is None or not _is_plain(text, count, len(columns)):
+        yield from (_line(row[column] for column in columns) for row in rows)
+    elif count:
+        yield text + "\n"
+
+
+def _is_plain(text: str, lines: int, columns: int) -> bool:
+    """Whether these are so many lines of so many cells, in which nothing is escaped."""
+    ends = max(lines - 1, 0)
+    is_whole = text.count("\n") == ends and text.count("\t") == lines * (columns - 1)
+    return is_whole and "\\" not in text and "\r" not in text
+
+
+def _line(cells: Iterable[object]) -> str:
+    return "\t".join(map(_cell, cells)) + "\n"
 
 
 def document(value: object, output: Output) -> None:
@@ -296,9 +328,14 @@ def _csv_cell(cell: object) -> object:
 def _json(value: object, indent: int | None = None) -> str:
     """JSON that every parser reads: what JSON has no number for (NaN, Infinity) is a string of that name."""
     try:
-        return json.dumps(value, default=_plain, ensure_ascii=False, indent=indent, allow_nan=False)
+        return _encoder(indent).encode(value)
     except ValueError:
         return json.dumps(_finite(_plain(value)), ensure_ascii=False, indent=indent)
+
+
+@lru_cache
+def _encoder(indent: int | None) -> json.JSONEncoder:
+    return json.JSONEncoder(default=_plain, ensure_ascii=False, indent=indent, allow_nan=False)
 
 
 def _finite(value: object) -> object:

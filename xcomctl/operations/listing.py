@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from itertools import islice
+from operator import attrgetter
 from typing import TypeVar
 
 from xcomctl.backend.reference import parse
 from xcomctl.backend.storage import Stores
 from xcomctl.catalog import Catalog
+from xcomctl.catalog.lines import Lines, Page
 from xcomctl.errors import XcomctlError
 from xcomctl.masking import without_userinfo
 from xcomctl.model import Filter, State, Watch, XCom, unwatched
@@ -69,11 +71,17 @@ def fields_of(*, checked: bool, archived: bool) -> tuple[str, ...]:
     return (*(FIELDS if checked else ROW_FIELDS), *((ARCHIVE_FIELD,) if archived else ()))
 
 
-def field_of(xcom: XCom, name: str) -> object:
-    """What a listing shows in a column: no password that a URL may hold, and None for the names that are lost."""
-    if name == "reference" and xcom.reference is not None:
-        return without_userinfo(xcom.reference)
-    return None if name in NAMES and xcom.is_nameless else getattr(xcom, name)
+def records(xcoms: Iterable[XCom], columns: Sequence[str]) -> Iterator[dict[str, object]]:
+    """What a listing shows of each: no password that a URL may hold, and None for the names that are lost."""
+    values = attrgetter(*columns, "is_nameless")
+    for xcom in xcoms:
+        *found, is_nameless = values(xcom)
+        record: dict[str, object] = dict(zip(columns, found, strict=True))
+        if xcom.reference is not None and "reference" in record:
+            record["reference"] = without_userinfo(xcom.reference)
+        if is_nameless:
+            record.update((name, None) for name in NAMES if name in record)
+        yield record
 
 
 def list_xcoms(
@@ -100,6 +108,24 @@ def list_xcoms(
     rows = _watched(_checked(question.rows(catalog, asked), stores, unreadable), watch)
     wanted = (xcom for xcom in rows if not selected.states or xcom.state in selected.states)
     return ordered(wanted, question.sort, question.limit)
+
+
+def list_lines(
+    catalog: Catalog, question: Question, columns: Sequence[str], watch: Watch = unwatched
+) -> Iterator[Page] | None:
+    """The same as pages of lines with some columns, without any look at objects; None where rows must be looked at."""
+    lines = Lines(catalog, question.selected, columns, all_attempts=question.all_attempts)
+    if question.sort is not None or question.limit or question.archived or not lines.are_told:
+        return None
+    return _watched_pages(at_once(lambda read: read(), lines.pages(), catalog.database.dialect.pages_at_once), watch)
+
+
+def _watched_pages(pages: Iterable[Page], watch: Watch) -> Iterator[Page]:
+    done = 0
+    for page in pages:
+        done += page.rows
+        watch("rows read", done)
+        yield page
 
 
 def _watched(xcoms: Iterable[XCom], watch: Watch) -> Iterator[XCom]:

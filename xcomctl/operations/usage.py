@@ -11,9 +11,10 @@ from xcomctl.catalog import Catalog
 from xcomctl.catalog.limits import ValueLimit, value_limit
 from xcomctl.catalog.schema import Form
 from xcomctl.catalog.selection import matches_object
-from xcomctl.catalog.usage import DAY, NAMES, Question, Share, size_class, usage
+from xcomctl.catalog.usage import DAY, NAMES, Question, Share, pages, size_class, usage
 from xcomctl.errors import UsageError
 from xcomctl.model import Filter, State, StoredObject
+from xcomctl.operations.concurrency import at_once
 from xcomctl.operations.gc import Tally, Watch, counted
 
 STATE, SIZE = "state", "size"
@@ -152,8 +153,9 @@ def measure(
     )
     if storage is not None:
         require_names(found.by, question.selected)
-    for share in usage(catalog, found.asked):
-        found.add(share)
+    for shares in at_once(lambda read: read(), pages(catalog, found.asked), catalog.database.dialect.pages_at_once):
+        for share in shares:
+            found.add(share)
         watch("rows added up", found.total.rows.count)
     if storage is not None:
         for each, placement in _objects(*storage, question.selected):
@@ -201,7 +203,7 @@ def require_names(by: Sequence[str], selected: Filter) -> None:
 def _objects(store: Store, base: Address, selected: Filter) -> Iterator[tuple[StoredObject, Placement | None]]:
     """The objects below a base path that a filter means, without xcomctl's own; each with what its name tells."""
     folder = base.location.folder
-    for found in store.objects(folder):
+    for found in (found for page in store.listed(folder) for found in page):
         placement = place(found.name[len(folder) :])
         if not found.name.startswith(f"{folder}{OWN_FOLDER}/") and matches_object(selected, found, placement):
             yield found, placement
