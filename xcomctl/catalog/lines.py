@@ -78,7 +78,7 @@ class Lines:
         database = self.catalog.database
         for source, narrowed in self.catalog.sources(self.selected, all_attempts=self.all_attempts):
             where = [*narrowed, *sized(self.selected, self._dialect.size(source.value, source.table.form))]
-            for within in database.ranges(source.page, source.rows, where, ROWS_PER_PAGE):
+            for within in database.blocks(source.order, source.rows, where, ROWS_PER_PAGE):
                 yield partial(self._page, source, [*where, *within])
 
     def _page(self, source: Source, where: Sequence[Column]) -> Page:
