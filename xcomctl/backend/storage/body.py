@@ -32,12 +32,19 @@ class _Body(io.RawIOBase):
         from fsspec.asyn import sync
 
         try:
-            data: bytes = sync(self._loop, self._read, len(buffer))
+            data: bytes = sync(self._loop, self._filled, len(buffer))
         except Exception as error:
             message = f"the object broke off while it was read: {str(error) or type(error).__name__}"
             raise StorageError(message, hint="try again") from error
         buffer[: len(data)] = data
         return len(data)
+
+    async def _filled(self, length: int) -> bytes:
+        """All that is wanted, or all there is: each way into the loop and back takes longer than a piece of a body."""
+        pieces = [await self._read(length)]
+        while pieces[-1] and (left := length - sum(map(len, pieces))) > 0:
+            pieces.append(await self._read(left))
+        return b"".join(pieces)
 
     def close(self) -> None:
         if not self.closed:
