@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import psycopg2
 import pytest
@@ -51,10 +51,10 @@ def generated(lab: Lab, base: Address) -> Store:
 
 
 @pytest.mark.parametrize("store_of", [s3, generated])
-def test_the_plan_is_the_difference_of_two_sets(lab: Lab, store_of: object):
+def test_the_plan_is_the_difference_of_two_sets(lab: Lab, store_of: Callable[[Lab, Address], Store]):
     base = parse_base(xcoms.BASE)
     assert base is not None
-    url, store = lab.postgres(ROWS), store_of(lab, base)  # type: ignore[operator]
+    url, store = lab.postgres(ROWS), store_of(lab, base)
     catalog, control = open_catalog(url, None, base), Control(store, f"{xcoms.PREFIX}_control/")
     plan = make_plan(Scope((catalog,), store, base, control), Rules(dry_run=True))
     names = {*xcoms.live_names(ROWS), *xcoms.orphan_names(ROWS)}

@@ -304,17 +304,6 @@ class Catalog:
                 if unique in referred(row.root):
                     yield " ".join((f"{self}: {table.name}", *map(str, row[1:]))).rstrip()
 
-    def referring_tasks(self, tasks: Collection[Coordinates]) -> set[Coordinates]:
-        """Of some tasks of runs those that have any row which refers to an object."""
-        found: set[Coordinates] = set()
-        for table in self.schema.live:
-            source = source_of(table, self.schema)
-            for some in chunks(sorted(t for t in tasks if self._dialect.can_hold("".join(t))), COORDINATES_PER_QUERY):
-                found.update(
-                    (r.dag_id, r.run_id, r.task_id) for r in self._mentioning(source, some) if referred(r.root)
-                )
-        return found
-
     def _listing(self, source: Source, *more: ColumnElement[Any], exact: bool = False) -> Select[Any]:
         from sqlalchemy import select
 
@@ -402,10 +391,7 @@ class Catalog:
 
         root = self._dialect.small_mention(source.value, source.table.form)
         here = self.database.among((source.dag_id, source.run_id, source.task_id), coordinates)
-        names = (source.dag_id.label("dag_id"), source.run_id.label("run_id"), source.task_id.label("task_id"))
-        return self.database.fetch(
-            select(*names, root.label("root")).select_from(source.rows).where(here, root.is_not(None))
-        )
+        return self.database.fetch(select(root.label("root")).select_from(source.rows).where(here, root.is_not(None)))
 
 
 def _live(source: Source, all_attempts: bool) -> list[ColumnElement[Any]]:

@@ -6,10 +6,12 @@
 from xcomctl.model import Watch
 from xcomctl.operations.gc.account import BYTES_FREE_WHEN, Account, by_cause, by_dag, due, new_operation_id
 from xcomctl.operations.gc.batches import Pace
+from xcomctl.operations.gc.candidates import Candidate, Cause
 from xcomctl.operations.gc.collection import Collection, collecting
 from xcomctl.operations.gc.explain import Step, explain
 from xcomctl.operations.gc.plan import make_plan
 from xcomctl.operations.gc.scope import Scope, scope_of
+from xcomctl.operations.gc.tally import Tally, counted
 from xcomctl.operations.gc.terms import (
     CONFIRM_AFTER,
     CONFIRM_AFTER_FLOOR,
@@ -18,16 +20,12 @@ from xcomctl.operations.gc.terms import (
     OLDER_THAN,
     OLDER_THAN_FLOOR,
     SINGLE_PASS_OLDER_THAN,
-    Candidate,
-    Cause,
     Fate,
     Gate,
     Limit,
     Plan,
     Refusal,
     Rules,
-    Tally,
-    counted,
 )
 
 __all__ = [

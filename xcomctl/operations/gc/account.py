@@ -9,7 +9,8 @@ from uuid import uuid4
 from xcomctl.errors import ExitCode, XcomctlError
 from xcomctl.model import Deletion, Outcome, Return, StoredObject, WayBack
 from xcomctl.operations.gc.candidates import DagShare
-from xcomctl.operations.gc.terms import Plan, Tally, counted
+from xcomctl.operations.gc.tally import Tally, counted
+from xcomctl.operations.gc.terms import Plan
 
 NOTHING = Tally()
 BYTES_FREE_WHEN = {

@@ -23,9 +23,9 @@ from xcomctl.ledger.audit import Batch, batch_of, write_intent, write_outcome
 from xcomctl.model import Deletion
 from xcomctl.operations.concurrency import Crew
 from xcomctl.operations.gc.account import Account
+from xcomctl.operations.gc.candidates import Candidate
 from xcomctl.operations.gc.doubt import unfinished_owners
 from xcomctl.operations.gc.scope import Scope
-from xcomctl.operations.gc.terms import Candidate
 
 BATCH = 1000
 """The most that S3 deletes in one request."""

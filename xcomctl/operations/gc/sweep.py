@@ -20,7 +20,7 @@ from xcomctl.operations.gc.account import Account
 from xcomctl.operations.gc.batches import Pace, Sweep
 from xcomctl.operations.gc.gates import is_restored
 from xcomctl.operations.gc.scope import Scope
-from xcomctl.operations.gc.terms import Tally
+from xcomctl.operations.gc.tally import Tally
 
 
 def carry_out(account: Account, scope: Scope, lease: Lease, pace: Pace) -> Iterator[Deletion]:

@@ -11,29 +11,8 @@ from fractions import Fraction
 from xcomctl.backend.reference import Address
 from xcomctl.ledger import Claim, Mark, Removed
 from xcomctl.model import WayBack
-from xcomctl.operations.gc.candidates import Candidate, Candidates, Cause
-from xcomctl.operations.gc.tally import Tally, counted
-
-__all__ = [
-    "CONFIRM_AFTER",
-    "CONFIRM_AFTER_FLOOR",
-    "KEEP_TRASH",
-    "KEEP_TRASH_FLOOR",
-    "OLDER_THAN",
-    "OLDER_THAN_FLOOR",
-    "SINGLE_PASS_OLDER_THAN",
-    "Candidate",
-    "Candidates",
-    "Cause",
-    "Fate",
-    "Gate",
-    "Limit",
-    "Plan",
-    "Refusal",
-    "Rules",
-    "Tally",
-    "counted",
-]
+from xcomctl.operations.gc.candidates import Candidates
+from xcomctl.operations.gc.tally import Tally
 
 OLDER_THAN = timedelta(days=3)
 OLDER_THAN_FLOOR = timedelta(hours=24)
