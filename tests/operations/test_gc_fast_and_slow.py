@@ -21,6 +21,7 @@ from xcomctl.backend.reference import (
     parse,
     parse_base,
     place,
+    places_of,
     plain_reference,
     unique_of,
     unique_part,
@@ -62,6 +63,7 @@ def test_what_is_unique_is_what_the_whole_name_tells(name: str):
 def test_so_it_is_for_many_names_at_once(folder: str, names: list[str]):
     below = [folder + name for name in names]
     assert uniques_of(below, folder) == _uniques_of(below, folder)
+    assert places_of(below, folder) == _places_of(below, folder)
 
 
 @given(st.sampled_from(BASES), NAMES, st.booleans())
@@ -122,6 +124,7 @@ def slowly(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], None]]:
     def apply() -> None:
         monkeypatch.setattr("xcomctl.operations.gc.evidence.plain_reference", lambda base: re.compile("(?!)"))
         monkeypatch.setattr("xcomctl.operations.gc.listing.uniques_of", _uniques_of)
+        monkeypatch.setattr("xcomctl.operations.gc.sorting.places_of", _places_of)
         monkeypatch.setattr("xcomctl.backend.reference._COMMON_PLACE", re.compile("(?!)"))
         monkeypatch.setattr("xcomctl.operations.gc.listing.BLOCK", 2)
         monkeypatch.setattr("xcomctl.operations.gc.inventory.MEMORY_BYTES", 0)
@@ -130,8 +133,11 @@ def slowly(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], None]]:
 
 
 def _uniques_of(names: Sequence[str], folder: str) -> list[str | None]:
-    placements = [reference._place_by_parts(name[len(folder) :]) for name in names]
-    return [placement.unique if placement is not None else None for placement in placements]
+    return [placement.unique if placement is not None else None for placement in _places_of(names, folder)]
+
+
+def _places_of(names: Sequence[str], folder: str) -> list[reference.Placement | None]:
+    return [reference._place_by_parts(name[len(folder) :]) for name in names]
 
 
 @pytest.mark.databases("*-2.11", "*-3.3", "*-3.4")

@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import Any
 from urllib.parse import quote
 
 CANONICAL_SCHEMES = {
@@ -258,16 +259,39 @@ def unique_of(name: str) -> str | None:
 
 def uniques_of(names: Sequence[str], folder: str) -> list[str | None]:
     """What `place` calls unique in each of some names below a folder, in half the time where all are plain."""
+    found = _found(_common_uniques(folder), names)
+    return found if found is not None else [unique_of(name[len(folder) :]) for name in names]
+
+
+def places_of(names: Sequence[str], folder: str) -> list[Placement | None]:
+    """What `place` reads in each of some names below a folder, in half the time where all are plain."""
+    found = _found(_common_places(folder), names)
+    return [Placement(*each) for each in found] if found is not None else [place(name[len(folder) :]) for name in names]
+
+
+def _found(plain: re.Pattern[str], names: Sequence[str]) -> list[Any] | None:
+    """What a pattern of whole lines finds in some names; None unless all match."""
     text = "\n".join(names)
     are_lines = text.isascii() and text.count("\n") == len(names) - 1
-    found: list[str | None] = _common_places(folder).findall(text) if are_lines else []
-    return found if len(found) == len(names) else [unique_of(name[len(folder) :]) for name in names]
+    found = plain.findall(text) if are_lines else []
+    return found if len(found) == len(names) else None
+
+
+@lru_cache(8)
+def _common_uniques(folder: str) -> re.Pattern[str]:
+    """Matches names on a line each, and gives what is unique in them."""
+    return _lines_of(folder, r"[^/\n\0]+")
 
 
 @lru_cache(8)
 def _common_places(folder: str) -> re.Pattern[str]:
-    """Matches lines that are plain names: all of some names are plain where as many match."""
-    common = rf"[^/\n\0]+/[^/\n\0]+/(?!-?\d+/)[^/\n\0]+/({_UUID4}){_CODEC}"
+    """Matches the same names, and gives all that they tell."""
+    return _lines_of(folder, r"([^/\n\0]+)")
+
+
+def _lines_of(folder: str, part: str) -> re.Pattern[str]:
+    """Lines that can be read in one way alone: the id of their run has no slash."""
+    common = rf"{part}/{part}/(?!-?\d+/){part}/({_UUID4}){_CODEC}"
     return re.compile(rf"^{re.escape(folder)}{common}$", re.ASCII | re.MULTILINE)
 
 

@@ -23,6 +23,7 @@ T = TypeVar("T")
 ROWS_PER_PAGE = 10_000
 ROWS_PER_FETCH = 1_000
 COORDINATES_PER_QUERY = 200
+COORDINATES_PER_ARRAY = 1_000
 
 POSTGRESQL_IDENTITY = """
 SELECT system_identifier || '/' || (SELECT oid FROM pg_database WHERE datname = current_database())

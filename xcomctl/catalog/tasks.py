@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 from uuid import UUID
 
-from xcomctl.catalog.database import COORDINATES_PER_QUERY, Database, chunks, utc
+from xcomctl.catalog.database import COORDINATES_PER_ARRAY, COORDINATES_PER_QUERY, Database, chunks, utc
 from xcomctl.catalog.schema import Schema
 from xcomctl.catalog.source import clause
 
@@ -180,5 +180,6 @@ class Tasks:
 
     def _some(self, names: Collection[Names]) -> Iterator[Sequence[Names]]:
         """Those that the database could hold, as many as go into one statement."""
-        askable = sorted(each for each in names if self._database.dialect.can_hold("".join(each)))
-        return chunks(askable, COORDINATES_PER_QUERY)
+        dialect = self._database.dialect
+        askable = sorted(each for each in names if dialect.can_hold("".join(each)))
+        return chunks(askable, COORDINATES_PER_ARRAY if dialect.has_arrays else COORDINATES_PER_QUERY)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from xcomctl.backend.reference import place
+from xcomctl.backend.reference import places_of
 from xcomctl.catalog.selection import is_like
 from xcomctl.model import StoredObject
 from xcomctl.numbers import Flags, Numbers, microseconds
@@ -60,7 +60,7 @@ def sorted_out(scope: Scope, rules: Rules, evidence: Evidence) -> Iterator[Sorte
 def _sorted(block: Block, scope: Scope, rules: Rules, evidence: Evidence) -> Sorted:
     codes = _by_numbers(block, rules, evidence)
     unkept = (codes == CODES[Fate.CANDIDATE]).nonzero()[0]
-    orphans = _placed(block, unkept, len(scope.base.location.folder))
+    orphans = _placed(block, unkept, scope.base.location.folder)
     codes[unkept], codes[orphans.places] = CODES[Fate.UNKNOWN], CODES[Fate.CANDIDATE]
     evidence.doubt.ask(orphans.placements)
     is_chosen = {dag_id: _chosen(dag_id, rules) for dag_id in {each.dag_id for each in orphans.placements}}
@@ -72,16 +72,17 @@ def _sorted(block: Block, scope: Scope, rules: Rules, evidence: Evidence) -> Sor
     return Sorted(block, codes, orphans)
 
 
-def _placed(block: Block, places: Numbers, start: int) -> Orphans:
-    """Those of some objects whose names tell from `start` on what they are of."""
+def _placed(block: Block, places: Numbers, folder: str) -> Orphans:
+    """Those of some objects whose names tell what they are of."""
     import numpy as np
 
     objects = block.objects(places)
-    placements = {at: placement for at, name in enumerate(objects.names) if (placement := place(name[start:]))}
-    if len(placements) < len(places):
-        known = np.array(list(placements), np.intp)
+    told = places_of(objects.names, folder)
+    placements = [placement for placement in told if placement is not None]
+    if len(placements) < len(told):
+        known = np.array([placement is not None for placement in told], np.bool_).nonzero()[0]
         places, objects = places[known], objects.at(known)
-    return Orphans(places, objects, list(placements.values()))
+    return Orphans(places, objects, placements)
 
 
 def _by_numbers(block: Block, rules: Rules, evidence: Evidence) -> NDArray[uint8]:
