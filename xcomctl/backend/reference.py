@@ -326,7 +326,8 @@ def may_refer(value: str) -> bool:
 def mentioned(text: str) -> set[str]:
     """Every unique part that a text may refer to: at its end, or anywhere inside it.
 
-    For keeping objects only: a pickled reference, or a URL within a sentence, is seen as well.
+    For keeping objects only: a pickled reference, or a URL within a sentence, is seen as well, and in JSON that spells
+    `/` as `\\/`, as PHP and others do.
     """
     found = set()
     for tail in _UUID4_TAIL.finditer(text):
@@ -335,7 +336,7 @@ def mentioned(text: str) -> set[str]:
             found.add(text[start : tail.end()])
     if ".json" in text:
         at_end = unique_part(text)
-        found.update(_OWNED_MENTIONED.findall(text), [at_end] if at_end is not None else [])
+        found.update(_OWNED_MENTIONED.findall(text.replace("\\/", "/")), [at_end] if at_end is not None else [])
     return found
 
 

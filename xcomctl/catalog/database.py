@@ -209,11 +209,14 @@ class Database:
             return connection.execute(query, dict(values or {})).all()
 
 
-def utc(moment: datetime | str | None) -> datetime | None:
-    """An aware time: MySQL keeps naive UTC, SQLite the text of one."""
-    if moment is None:
+def utc(moment: object) -> datetime | None:
+    """An aware time: MySQL keeps naive UTC, SQLite the text of one. None for what is no time: SQLite keeps anything."""
+    try:
+        parsed = datetime.fromisoformat(moment.replace("Z", "+00:00")) if isinstance(moment, str) else moment
+    except ValueError:
         return None
-    parsed = datetime.fromisoformat(moment.replace("Z", "+00:00")) if isinstance(moment, str) else moment
+    if not isinstance(parsed, datetime):
+        return None
     return parsed.replace(tzinfo=timezone.utc) if parsed.tzinfo is None else parsed.astimezone(timezone.utc)
 
 

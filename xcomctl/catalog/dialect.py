@@ -38,9 +38,9 @@ AIRFLOWS_TIME = f"????-??-?? ??:??:??.{'[0-9]' * 6}"
 """How SQLAlchemy writes a time into SQLite, as GLOB finds it."""
 
 PICKLE = b"\x80"
-MENTIONS = ("%-4___-____-____________%", "%ti-________-____-____-____-____________/%")
-"""What LIKE finds in a value that holds the end of a reference: a uuid4, or the folder of an attempt. Both are plain
-ASCII, which JSON never escapes, so a broken, pickled or nested value shows them as well."""
+MENTIONS = ("%-4___-____-____________%", "%-________-____-____-____-____________%")
+"""What LIKE finds in a value that holds the end of a reference: a uuid4, or the folder of an attempt. Both are letters
+that no writer of JSON escapes, as some do with `/`, so a broken, pickled or nested value shows them as well."""
 
 if TYPE_CHECKING:
     Column = ColumnElement[Any]

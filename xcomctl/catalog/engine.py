@@ -187,6 +187,10 @@ def connected(engine: Engine) -> Iterator[Connection]:
         raise MetadataError(
             f"{shown(engine.url)}: {_without_secret(_first_line(error), engine.url)}", hint="check --db"
         ) from error
+    except ValueError as error:  # of the drivers, for a time that Python has not, as in the year 12026
+        raise MetadataError(
+            f"{shown(engine.url)}: a row holds what cannot be read: {_first_line(error)}", hint="mend that row"
+        ) from error
 
 
 def is_out_of_reach(error: MetadataError) -> bool:

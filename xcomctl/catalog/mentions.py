@@ -98,9 +98,12 @@ def _names(text: str, unwrapped: tuple[str, int] | None) -> set[str]:
 
 
 def _below(base: reference.Address | None) -> list[str]:
-    """A LIKE pattern for values that may name something under the base path, in any spelling of the way there."""
+    """LIKE patterns for values that may name something under the base path, in any spelling of the way there."""
     if base is None:
         return []
     last = base.location.bucket or base.location.name.rpartition("/")[2]
     plain = re.match(r"[\w.-]*", last, re.ASCII)  # JSON may spell out what is not ASCII
-    return [f"%{plain[0]}{'/' if plain[0] == last else ''}%"] if plain and plain[0] else []
+    if not plain or not plain[0]:
+        return []
+    # JSON may have a backslash before the slash.
+    return [f"%{last}/%", f"%{last}_/%"] if plain[0] == last else [f"%{plain[0]}%"]

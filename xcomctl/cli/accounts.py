@@ -121,14 +121,17 @@ def _deeds(account: Account) -> str:
 
 def tell_outcome(outcome: Deletion, said: Report) -> None:
     """What became of one object."""
-    said.detail(f"{'kept' if outcome.error or outcome.changed else 'deleted'} {outcome.object.name}")
+    is_kept = outcome.error is not None or outcome.changed
+    said.detail(f"{'perhaps deleted' if outcome.unknown else 'kept' if is_kept else 'deleted'} {outcome.object.name}")
 
 
 def tell_failures(account: Account, said: Report) -> None:
     """What went wrong, what was left for the next run, and how all can be undone."""
     tell_some(account.failures, said)
     if any(failure["code"] == "delete_failed" for failure in account.failures):
-        said.warning("what failed was kept; may these credentials delete here? the next run tries again")
+        said.warning(
+            "what failed was kept, as far as is known; may these credentials delete here? the next run tries again"
+        )
     if account.slow_downs:
         said.note(f"the store was too busy {account.slow_downs} times: it was asked for less at a time")
     if account.stopped is not None:

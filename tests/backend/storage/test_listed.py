@@ -65,6 +65,11 @@ def shapes() -> dict[str, list[str]]:
     return {
         "even": [f"dag_{n % 5}/run_{n % 40:05}/task/{n}" for n in range(700)],
         "one dag": [*(f"dag_1/run_{n % 3}/task/{n:04}" for n in range(700)), "dag_0/r/t/x", "dag_2/r/t/x", "direct"],
+        "one large": [
+            *(f"dag_1/r/t/{n:04}" for n in range(60)),
+            *(f"dag_{n}/r/t/x" for n in range(2, 600)),
+        ],
+        "large runs": [f"dag_1/run_{max(n // 30, n - 300):03}/{n:04}" for n in range(700)],
         "many runs": [f"dag_1/manual__2026-{n % 12 + 1:02}-{n % 28 + 1:02}T00:00:00+{n}/x" for n in range(700)],
         "flat": [f"{n}" for n in range(500)],
         "anyhow": sorted(
@@ -87,7 +92,7 @@ def test_everything_is_listed_once(lab: Lab, shape: str, size: int, monkeypatch:
 
 
 @on("seaweedfs-trash")
-@pytest.mark.parametrize("shape", ["even", "one dag", "anyhow"])
+@pytest.mark.parametrize("shape", ["even", "one dag", "one large", "large runs", "anyhow"])
 def test_so_it_is_where_the_order_is_that_of_folders(lab: Lab, shape: str, monkeypatch: pytest.MonkeyPatch) -> None:
     keys = shapes()[shape]
     fill(lab, keys)
@@ -151,6 +156,52 @@ def test_a_listing_that_breaks_off_is_an_error(lab: Lab, fault: object, monkeypa
 
 
 @on("ministack-trash")
+@pytest.mark.parametrize(
+    "edit",
+    [
+        substituted(b"<Key>d", b"<Key>elsewhere"),
+        substituted(rb"(?s).+", b""),
+        substituted(rb"(?s).+", b"<html>busy</html>"),
+        substituted(b"<IsTruncated>.*?</IsTruncated>", b""),
+    ],
+    ids=["of another prefix", "empty", "no XML of a listing", "not told whether it goes on"],
+)
+@pytest.mark.parametrize("which", [{"first": 1}, {"after": 3}], ids=["the first page", "a later one"])
+def test_what_no_page_may_say_is_an_error(
+    lab: Lab, edit: object, which: dict[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(lab, [f"d/{n:04}" for n in range(150)])
+    with through_a_proxy(lab) as proxy, pages_of(20, monkeypatch):
+        proxy.rules = [Rule(edit, "GET", query="max-keys=20", **which)]  # type: ignore[arg-type]
+        with pytest.raises(StorageError, match=r"broke off|cannot list"):
+            everything(lab.store, "d/")
+        assert sum(proxy.faults.values()) > 0
+
+
+@on("ministack-trash")
+@pytest.mark.parametrize("refused", ["start-after=", "delimiter="])
+@pytest.mark.parametrize("shape", ["one dag", "even"])
+def test_who_is_refused_what_cutting_takes_reads_page_by_page(
+    lab: Lab, shape: str, refused: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = shapes()[shape]
+    fill(lab, keys)
+    with through_a_proxy(lab) as proxy, pages_of(50, monkeypatch):
+        proxy.rules = [Rule(Answer(501, "NotImplemented"), "GET", query=refused)]
+        assert [each.name for each in everything(lab.store)] == sorted(keys)
+
+
+@on("ministack-trash", "seaweedfs-trash")
+def test_folders_that_are_told_twice_are_listed_once(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = shapes()["one dag"]
+    fill(lab, keys)
+    with through_a_proxy(lab) as proxy, pages_of(50, monkeypatch):
+        twice = substituted(rb"(<CommonPrefixes>.*</CommonPrefixes>)", rb"\1\1")
+        proxy.rules = [Rule(twice, "GET", query="delimiter=")]  # type: ignore[arg-type]
+        assert [each.name for each in everything(lab.store)] == sorted(keys)
+
+
+@on("ministack-trash")
 @pytest.mark.parametrize("fault", [Reset(), Lost(), Cut(), Answer(503, "SlowDown")], ids=repr)
 def test_what_goes_wrong_once_is_asked_again(lab: Lab, fault: object, monkeypatch: pytest.MonkeyPatch) -> None:
     keys = shapes()["one dag"]
@@ -202,7 +253,7 @@ def test_many_requests_are_under_way_at_once(lab: Lab, monkeypatch: pytest.Monke
 
 
 @on("ministack-trash")
-@pytest.mark.parametrize("shape", ["even", "one dag", "many runs"])
+@pytest.mark.parametrize("shape", ["even", "one dag", "one large", "large runs", "many runs"])
 def test_parts_are_pages_and_no_crumbs(lab: Lab, shape: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each request costs money, and more time here than at the store."""
     keys = shapes()[shape]

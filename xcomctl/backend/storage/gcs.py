@@ -8,14 +8,15 @@ from collections.abc import Callable, Collection, Coroutine, Iterator, Mapping, 
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from email.utils import parsedate_to_datetime
 from functools import cached_property, partial
 from hashlib import md5
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 from xcomctl.backend.storage.body import streamed
+from xcomctl.backend.storage.clock import time_of
 from xcomctl.backend.storage.gcs_requests import Answer, MissingError, Requests, is_refusal
+from xcomctl.backend.storage.paging import broken_off, require_below
 from xcomctl.errors import StorageError
 from xcomctl.model import Deletion, Kept, Outcome, Removal, Return, StoredObject, WayBack
 
@@ -60,11 +61,7 @@ class GCSStore:
     def now(self, prefix: str) -> datetime:
         """The Date header of an answer to a listing of one key."""
         told = self._page(prefix, maxResults=1, fields="kind").headers.get("Date")
-        if told is None:
-            raise StorageError(
-                f"gs://{self._bucket} does not tell the time", hint="its answers lack a Date header: is there a proxy?"
-            )
-        return parsedate_to_datetime(told)
+        return time_of(f"gs://{self._bucket}", told)
 
     def objects(self, prefix: str) -> Iterator[StoredObject]:
         """Page through everything below `prefix`; a page that is cut short or comes twice is an error."""
@@ -188,15 +185,14 @@ class GCSStore:
         while True:
             fields = f"kind,nextPageToken,items({_FIELDS})"
             page = self._page(prefix, pageToken=token, fields=fields, **query).content
-            yield [_object(each) for each in page.get("items", ())]
+            found = [_object(each) for each in page.get("items", ())]
+            require_below(self._requests.url(prefix), prefix, (each.name for each in found))
+            yield found
             following = page.get("nextPageToken")
             if not following:
                 return
             if following == token:
-                raise StorageError(
-                    f"the listing of {self._requests.url(prefix)} broke off: a page without a way on",
-                    hint="the listing must be complete: nothing was changed; try again",
-                )
+                raise broken_off(self._requests.url(prefix), "a page without a way on")
             token = following
 
     def _page(self, prefix: str, **query: object) -> Answer:

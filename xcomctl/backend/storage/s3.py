@@ -9,13 +9,13 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
-from email.utils import parsedate_to_datetime
 from hashlib import md5
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from xcomctl import __version__
 from xcomctl.backend.storage.body import streamed
+from xcomctl.backend.storage.clock import time_of
 from xcomctl.backend.storage.s3_deletes import delete_objects
 from xcomctl.backend.storage.s3_listing import REQUESTS_AT_ONCE, all_pages
 from xcomctl.backend.storage.s3_pages import Page, object_of, page
@@ -69,12 +69,7 @@ class S3Store:
         """The Date header of an answer to a listing of one key."""
         answer = self._call("list", prefix, "list_objects_v2", Prefix=prefix, MaxKeys=1)
         self._bucket_answered = True
-        told = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
-        if told is None:
-            raise StorageError(
-                f"s3://{self._bucket} does not tell the time", hint="its answers lack a Date header: is there a proxy?"
-            )
-        return parsedate_to_datetime(told)
+        return time_of(f"s3://{self._bucket}", answer["ResponseMetadata"]["HTTPHeaders"].get("date"))
 
     def objects(self, prefix: str) -> Iterator[StoredObject]:
         """Page through everything below `prefix`; a page that is cut short or comes twice is an error."""
@@ -198,9 +193,10 @@ class S3Store:
             batch = keys[start : start + KEYS_PER_DELETE]
             answer = self._delete_objects(batch, batch[0]["Key"])
             for entry in answer.get("Errors", ()):
-                url, reason = f"s3://{self._bucket}/{entry['Key']}", f"{entry.get('Code')}: {entry.get('Message')}"
+                url = f"s3://{self._bucket}/{entry.get('Key', batch[0]['Key'])}"
+                reason = f"{entry.get('Code')}: {entry.get('Message')}"
                 raise StorageError(f"cannot delete {url}: {reason}", hint="the credentials may not delete here")
-            deleted += answer.get("Deleted", ())
+            deleted += (entry for entry in answer.get("Deleted", ()) if "Key" in entry)
         return deleted
 
     def way_back(self, keep: timedelta) -> WayBack:
@@ -387,8 +383,9 @@ class S3Store:
             busy = _code(error.__cause__) in BUSY
             yield from (Deletion(listed, error=str(error), unknown=unknown, slow_down=busy) for listed in objects)
             return
-        gone = {entry["Key"]: entry for entry in answer.get("Deleted", ())}
-        failed = {entry["Key"]: entry for entry in answer.get("Errors", ())}
+        gone, failed = (
+            {entry["Key"]: entry for entry in answer.get(kind, ()) if "Key" in entry} for kind in ("Deleted", "Errors")
+        )
         for listed in objects:
             if listed.name in failed:
                 yield self._refused(listed, failed[listed.name], answer)

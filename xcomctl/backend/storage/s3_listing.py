@@ -2,9 +2,12 @@
 
 What is listed is cut into parts that cannot overlap and leave nothing out, whatever anybody expects to be there:
 
-- A folder with few sub-folders is cut into these, as the store itself tells them.
-- One with many, or with many objects, is cut into spans, from one name to another, where the store lists in the order
-  of bytes (SeaweedFS does not). Names that are known or guessed say where to cut; what nobody knows lies in a span too.
+- Where the store lists in the order of bytes, into spans from one name to another. Names that are known, that the store
+  tells or that are guessed say where to cut; what nobody knows lies in a span too.
+- Elsewhere, as on SeaweedFS, into sub-folders as the store tells them, where these are few.
+
+Neither is needed for a listing to be whole: where a store refuses the questions that cutting takes, it is read page by
+page.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ from operator import ge
 from queue import SimpleQueue
 from typing import Any
 
+from xcomctl.backend.storage.paging import broken_off
 from xcomctl.backend.storage.s3_pages import Page
 from xcomctl.errors import StorageError
 from xcomctl.model import Objects
@@ -26,7 +30,10 @@ PAGES_WAITING = 64
 """The most that are held for whoever reads them."""
 
 FOLDERS_IN_A_PAGE = 2
-"""A folder whose first page has more sub-folders is listed in one go: each of them apart would be small pages."""
+"""A folder whose first page has more sub-folders is not asked for them: they are small, or many."""
+
+FOLDERS_APART = 256
+"""A folder with more sub-folders is not cut into these: whatever its first page shows, most of them may be small."""
 
 PAGES_BEFORE_A_GUESS = 4
 """A span that has as many may have as many again; then it is guessed at twice that, and so on."""
@@ -59,7 +66,7 @@ class _Listing:
         self.found: SimpleQueue[Objects | BaseException | None] = SimpleQueue()
         self.room = asyncio.Semaphore(PAGES_WAITING)
         self._prefix = prefix
-        self._names = sorted(name for name in names if name.startswith(prefix))
+        self._names = sorted({name for name in names if name.startswith(prefix)})
         self._ask_for = ask
         self._gate = asyncio.Semaphore(REQUESTS_AT_ONCE)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -112,14 +119,17 @@ class _Listing:
     async def _is_in_byte_order(self, first: Page) -> bool:
         """Whether what lies in a folder `a` comes after all of `a-` and `a.`, as `/` does after those signs.
 
-        A store that lists folder by folder has passed it by then.
+        A store that lists folder by folder has passed it by then. One that cannot be asked is taken for such a store.
         """
         names = first.objects.names
         name = next((name for name in names if "/" in name[len(self._prefix) :]), None)
         if name is None or names != sorted(names):
             return False
         folder = name[: name.index("/", len(self._prefix))]
-        probe = await self._ask(Prefix=self._prefix, StartAfter=f"{folder}.~", MaxKeys=1)
+        try:
+            probe = await self._ask(Prefix=self._prefix, StartAfter=f"{folder}.~", MaxKeys=1)
+        except StorageError:
+            return False
         return probe.objects.names == [name]
 
     async def _span(self, prefix: str, after: str, until: str | None) -> None:
@@ -128,7 +138,7 @@ class _Listing:
 
     async def _follow(self, prefix: str, page: Page, after: str, until: str | None) -> None:
         """Go on from a page; parts of what is left are given to whoever is idle."""
-        pages = 0
+        pages, tokens = 0, set[str]()
         in_order = await self._in_order
         while True:
             found = page.objects
@@ -140,6 +150,9 @@ class _Listing:
             await self._give(found)
             if page.following is None:
                 return
+            if page.following in tokens:
+                raise broken_off(prefix, "a page leads back to one before")
+            tokens.add(page.following)
             pages += 1
             before, after = after, found.names[-1] if found else after
             following = asyncio.ensure_future(self._ask(Prefix=prefix, ContinuationToken=page.following))
@@ -185,31 +198,35 @@ class _Listing:
             await self._follow_folder(folder, first, lambda: self._ask(Prefix=folder, Delimiter="/"))
 
     async def _follow_folder(self, folder: str, first: Page, level: Callable[[], Awaitable[Page]]) -> None:
-        """Each sub-folder apart, or where they are many all in one go."""
+        """Go on from the first page of a folder, in parts if its sub-folders seem to be large."""
         names = (name[len(folder) :] for name in first.objects.names)
         below = {name.partition("/")[0] for name in names if "/" in name}
-        if not 0 < len(below) <= FOLDERS_IN_A_PAGE:
-            await self._follow(folder, first, "", None)
-            return
-        page = await level()
-        while True:
-            await self._give(page.objects)
-            for each in page.folders:
-                if not each.startswith(folder) or each == folder:
-                    raise StorageError(f"the listing of {folder} names a folder that is not in it: {each}")
+        told = await self._told(level) if 0 < len(below) <= FOLDERS_IN_A_PAGE else None
+        if told is not None and not await self._in_order and _are_few(told):
+            await self._give(told.objects)
+            for each in sorted({*told.folders}):
                 self._start(self._folder(each))
-            if page.following is None:
-                return
-            page = await self._ask(Prefix=folder, Delimiter="/", ContinuationToken=page.following)
+            return
+        if told is not None:
+            self._names = sorted({*self._names, *told.folders})
+        await self._follow(folder, first, "", None)
+
+    async def _told(self, level: Callable[[], Awaitable[Page]]) -> Page | None:
+        """The first sub-folders of a folder; None where they may not be asked for."""
+        try:
+            return await level()
+        except StorageError:
+            return None
+
+
+def _are_few(told: Page) -> bool:
+    return told.following is None and len(told.folders) <= FOLDERS_APART
 
 
 def _require_order(prefix: str, after: str, objects: Objects) -> None:
     names = [after, *objects.names]
     if any(map(ge, names, islice(names, 1, None))):
-        raise StorageError(
-            f"the listing of {prefix} broke off: a page does not follow the one before",
-            hint="the listing must be complete: nothing was changed; try again",
-        )
+        raise broken_off(prefix, "a page does not follow the one before")
 
 
 def _spread(names: Sequence[str], count: int) -> Sequence[str]:

@@ -12,7 +12,7 @@ from datetime import timezone
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import unquote_plus
 
-from xcomctl.errors import StorageError
+from xcomctl.backend.storage.paging import broken_off, require_below
 from xcomctl.model import UNDATED, Objects, StoredObject
 
 if TYPE_CHECKING:
@@ -57,12 +57,15 @@ async def page(filesystem: S3FileSystem, bucket: str, **query: object) -> Page:
         answer = await filesystem._call_s3("list_objects_v2", Bucket=bucket, **query)
     finally:
         _ASKED.reset(token)
+    prefix = str(query.get("Prefix", ""))
+    where = f"s3://{bucket}/{prefix}"
+    if _PAGE not in answer and "IsTruncated" not in answer:
+        raise broken_off(where, "an answer that is no page")
     found, is_truncated = answer.get(_PAGE) or _page_of(answer)
     if (is_truncated and not found.following) or found.following == query.get("ContinuationToken", ""):
-        raise StorageError(
-            f"the listing of s3://{bucket}/{query.get('Prefix', '')} broke off: a page without a way on",
-            hint="the listing must be complete: nothing was changed; try again",
-        )
+        raise broken_off(where, "a page without a way on")
+    require_below(where, prefix, found.objects.names)
+    require_below(where, prefix, (folder.removesuffix("/") for folder in found.folders))
     return found
 
 

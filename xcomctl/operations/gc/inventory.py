@@ -101,6 +101,7 @@ class _Spool:
         try:
             self._file.seek(0, SEEK_END)
             self._file.write(piece)
+            self._file.flush()  # or a full disk would show only when it is read
         except OSError as error:
             raise StorageError(
                 f"the listing does not fit into the folder of temporary files: {error.strerror}",
