@@ -13,7 +13,7 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import event
 
-from tests.lab.database import Database, Databases
+from tests.lab.database import Database, Databases, forget_deleted_rows
 from tests.lab.world import WHEN, Push, World
 from xcomctl.backend.reference import parse_base, place
 from xcomctl.catalog import Catalog, References, open_catalog
@@ -106,6 +106,7 @@ def test_listing_leaves_large_values_where_they_are(database: Database, world: W
     """PostgreSQL keeps a large value out of line, in chunks (TOAST); listing rows must not fetch those."""
     value = json.dumps([uuid4().hex for _ in range(20_000)])
     world.push_many(Push("d", RUN, f"t{number}", value=value) for number in range(30))
+    forget_deleted_rows(database)
     found = opened(database)
     asked: list[tuple[str, object]] = []
     event.listen(found.database.engine, "before_cursor_execute", lambda *told: asked.append((told[2], told[3])))

@@ -14,10 +14,10 @@ from uuid import uuid4
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import create_engine, event, inspect, text
+from sqlalchemy import event
 
 from tests.catalog.test_catalog import blocks
-from tests.lab.database import Database, Databases
+from tests.lab.database import Database, Databases, forget_deleted_rows
 from tests.lab.world import WHEN, Push, World
 from xcomctl.backend.reference import come_back, parse_base
 from xcomctl.catalog import Catalog, open_catalog
@@ -240,23 +240,13 @@ ROWS_THEMSELVES = 30
 def test_no_value_is_read_but_for_exact_sizes(database: Database, world: World):
     value = json.dumps([uuid4().hex for _ in range(20_000)])
     world.push_many(Push("d", "r", f"t{number}", value=value) for number in range(30))
-    _forget_deleted_rows(database)
+    forget_deleted_rows(database)
     catalog = opened(database, BASE)
     # Of bytes the first is looked at, to tell a pickle: that is one chunk and its index, of 300 chunks a value.
     allowed = ROWS_THEMSELVES + (30 * 3 * 4 if database.label == "2.11" else 0)
     assert max(read(catalog, Question(Filter(), (*NAMES, DAY), 1000))) <= allowed
     if database.label != "2.11":  # the length of bytes is at hand
         assert max(read(catalog, Question(Filter(), exact=True))) > 1000
-
-
-def _forget_deleted_rows(database: Database) -> None:
-    """What tests before have deleted still fills blocks."""
-    engine = create_engine(database.url, isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        for name in inspect(engine).get_table_names():
-            if name.startswith("xcom") or name in ("dag_run", "task_instance", "legacy_task_data_owner"):
-                connection.execute(text(f"VACUUM FULL ANALYZE {name}"))
-    engine.dispose()
 
 
 def read(catalog: Catalog, question: Question) -> list[int]:

@@ -384,7 +384,7 @@ def test_pipes(bare: dict[str, str], listed):
 
 
 def test_progress_is_shown_and_goes(terminal: Run, scene: Scene):
-    scene.world.push_many(Push("d", f"r {number % 90}", "t", number, value='"a: b/c"') for number in range(60_000))
+    scene.world.push_many(Push("d", f"r {number % 90}", "t", number, value='"a:/b/c"') for number in range(60_000))
     shown = terminal("du", *place(scene)).text
     assert re.search("\r\x1b\\[K[0-9,]+ rows added up", shown)
     assert not re.search("rows added up(?!\r\x1b\\[K)", shown)

@@ -34,17 +34,32 @@ URLS = (
     f"{BASE}/a\\b/{LEAF}",
     f"s3://u:p@b/d/r/t/{LEAF}",
 )
+SPELLED = (
+    f'"{BASE}/d/r/t/{LEAF}"'.replace("/", "\\/"),
+    f'"{BASE}/d/r/t/{LEAF}"'.replace("/", "\\u002f").replace("s3", "\\u0073\\u0033"),
+    f'"s3\\u003a//other/d/r/t/{LEAF}"',
+    f'"file:/other/d/r/t/{LEAF}"',
+    f'"s3:\\n//other/d/r/t/{LEAF}"',
+)
+"""URLs as JSON need not spell them, and one that is none."""
 
 
 def fill_strangely(world: World) -> None:
     """Names, references and times that lines must not take apart or put together otherwise."""
     database = world.database
     able = [name for name in STRANGE if database.dialect != "mysql" or "😀" not in name]
-    values = [*(json.dumps(url) for url in URLS), json.dumps(json.dumps(URLS[0])), '"http://example.org/a"', "1"]
+    values = [
+        *(json.dumps(url) for url in URLS),
+        json.dumps(json.dumps(URLS[0])),
+        *SPELLED,
+        '"http://example.org/a"',
+        "1",
+    ]
     world.push_many(
         Push("strange", "r", name, -1, name, values[number % len(values)], WHEN + timedelta(microseconds=number % 3))
         for number, name in enumerate(able)
     )
+    world.push_many(Push("spelled", "r", "t", number, value=value) for number, value in enumerate(values))
     world.push_many(
         Push("timed", "r", "t", number, value=values[number], timestamp=at)
         for number, at in enumerate((WHEN.replace(microsecond=0), WHEN.replace(microsecond=120), WHEN))
@@ -54,6 +69,7 @@ def fill_strangely(world: World) -> None:
         for key, at in enumerate(("2026-01-02T03:04:05.678901Z", "2026-01-02 03:04:05+01:00", "2026-01-02 03:04:05")):
             world.push("respelled", "r", "t", key=str(key), value=json.dumps(URLS[0]))
             world.sql(f"UPDATE {table} SET timestamp = :at WHERE key = :key", at=at, key=str(key))
+            world.sql(f"UPDATE {table} SET key = :to WHERE key = :key", key=str(key), to=key * "\t" + "\n")
         world.push("zero\0name", "r", "t", key="a\0b", value=json.dumps(f"{BASE}/d/r/t/{uuid4()}"))
         world.sql(f"UPDATE {table} SET value = :value WHERE key = 'k '", value=f'"{BASE}/d"\0"')
 
@@ -115,6 +131,29 @@ def test_an_ordinary_page_is_text(database: Database, world: World):
     (page,) = list_lines(opened(database, BASE), Question(Filter()), FIELDS) or ()
     assert page.rows == len(values) and page.text is not None and page.text.count("\n") == page.rows - 1
     assert page.text.count("\texternal\t") == 9 and page.text.count("\tforeign\t") == 1
+
+
+@pytest.mark.databases("*-2.11", "*-3.3")
+def test_a_page_with_much_in_doubt_is_read_row_by_row(database: Database, world: World, capsysbinary):
+    """All that is in doubt of a page is held at once, and PostgreSQL keeps a megabyte of it in some kilobytes."""
+    values = ["2026-01-01 12:00:00 INFO /opt/airflow: all is well\n" * 3000, '{"url": "s3://b/x"}' * 50]
+    world.push_many(Push("d", "r", "t", number, value=json.dumps(value)) for number, value in enumerate(values))
+    catalog = opened(database, BASE)
+    assert [page.text is not None for page in list_lines(catalog, Question(Filter()), FIELDS) or ()] == [True]
+    world.push("d", "r", "u", value=json.dumps("http://example.org/?" + "all=well&" * 1000))
+    assert [page.text for page in list_lines(catalog, Question(Filter()), FIELDS) or ()] == [None]
+    assert check(catalog, Question(Filter()), FIELDS, capsysbinary)
+    catalog.database.engine.dispose()
+
+
+@pytest.mark.databases("sqlite-3.3")
+def test_what_the_database_cannot_write_is_read_row_by_row(database: Database, world: World, capsysbinary):
+    world.push("d", "r", "t", value="1")
+    world.sql("UPDATE xcom SET value = :value", value=f'"{BASE}/d/r/t/{LEAF}'.encode() + b'\xff"')
+    catalog = opened(database, BASE)
+    assert [page.text for page in list_lines(catalog, Question(Filter()), FIELDS) or ()] == [None]
+    assert check(catalog, Question(Filter()), FIELDS, capsysbinary)
+    catalog.database.engine.dispose()
 
 
 @pytest.mark.databases("sqlite-3.3")

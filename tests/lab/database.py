@@ -16,6 +16,7 @@ from functools import cached_property
 from pathlib import Path
 
 import pytest
+from sqlalchemy import create_engine, inspect, text
 from sqlalchemy.engine import make_url
 
 from tests import schemas
@@ -102,3 +103,13 @@ class Databases:
         tables = Tables(url)
         self._until_close.callback(tables.engine.dispose)
         return tables
+
+
+def forget_deleted_rows(database: Database) -> None:
+    """What tests before have deleted still fills blocks."""
+    engine = create_engine(database.url, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        for name in inspect(engine).get_table_names():
+            if name.startswith("xcom") or name in ("dag_run", "task_instance", "legacy_task_data_owner"):
+                connection.execute(text(f"VACUUM FULL ANALYZE {name}"))
+    engine.dispose()

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from functools import reduce
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from xcomctl.catalog.engine import READS_AT_ONCE
@@ -53,15 +55,17 @@ class Dialect:
     to get a value's text or bytes, `first_byte` compares a value's first byte, `contains` is LIKE on its text,
     `starts_with` compares the beginning of that text, which must be ASCII, `begins` also that it goes on, with none of
     some letters, and `is_plain` tells whether all of it is a JSON string in which every letter stands for itself.
-    `decoded` is what a JSON string stands for, None where its text is as quickly told. `name` is a column of names so
-    that no two that differ are grouped together; `day` is the date in UTC of a time, as text; `bound` is what times are
-    compared with, and `stamp` is a time as a driver reads it fast, which may be as text.
+    `may_be_url` tells whether a JSON string may begin with a scheme and a slash, or be encoded once more, told by its
+    text or, where it was `decoded`, by what it stands for. `decoded` is what a JSON string stands for, None where its
+    text is as quickly told. `name` is a column of names so that no two that differ are grouped together; `day` is the
+    date in UTC of a time, as text; `bound` is what times are compared with, and `stamp` is a time as a driver reads it
+    fast, which may be as text.
 
     For lines that the database writes: `moment` is a time in UTC as Python's `isoformat` spells it, NULL where it is
     not stored as Airflow stores it; `digits` are the bytes of what `whole` gives, in hexadecimal; `letters` is what
-    `told_string` gave, without quotes, where that is plain; `line` is some columns joined by tabs, and `pasted` one
-    column of many rows in their order, joined by what is given, None where rows are as quickly read; `as_indexed` makes
-    a planner read a page in the order of its index, rather than sort it.
+    `told_string` gave, without quotes, where that is plain; `line` is some columns joined by tabs, NULL where one is,
+    and `pasted` one column of many rows in their order, joined by what is given, None where rows are as quickly read;
+    `as_indexed` makes a planner read a page in the order of its index, rather than sort it.
 
     For rows that change: `text_size` is the size in bytes of the text that `whole` gives, which may mean to read the
     value; `space` what the value takes on disk; `digest` is the SHA-256 of that text, in hexadecimal digits; `stored`
@@ -77,6 +81,7 @@ class Dialect:
     starts_with: Callable[[Column, Form, str], Column]
     begins: Callable[[Column, Form, str, str], Column]
     is_plain: OfValue
+    may_be_url: OfValue
     decoded: OfValue | None
     name: Callable[[Column], Column]
     day: Callable[[Column], Column]
@@ -230,6 +235,10 @@ def _postgresql(tells_compression: bool) -> Dialect:
     def is_plain(value: Column, form: Form) -> Column:
         return as_letters(value, form).op("~", is_comparison=True)('^"[] !#-[^-~]*"$')
 
+    def may_be_url(string: Column, form: Form) -> Column:
+        begins = r'^"[A-Za-z0-9+.-]*(:[\\/]|\\)' if form is not Form.JSON else '^("|[A-Za-z0-9+.-]*:/)'
+        return as_letters(string, form).op("~", is_comparison=True)(begins)
+
     def is_compressed(value: Column) -> Column:
         return func.pg_column_compression(value).is_not(None) if tells_compression else true()
 
@@ -265,6 +274,7 @@ def _postgresql(tells_compression: bool) -> Dialect:
         starts_with=starts_with,
         begins=begins,
         is_plain=is_plain,
+        may_be_url=may_be_url,
         decoded=decoded,
         name=lambda column: column,
         day=lambda column: func.to_char(func.timezone("UTC", column), "YYYY-MM-DD"),
@@ -275,7 +285,7 @@ def _postgresql(tells_compression: bool) -> Dialect:
         moment=moment,
         digits=lambda value, form: func.encode(as_bytes(value, form), "hex"),
         letters=letters,
-        line=lambda columns: func.concat_ws(TAB, *columns),
+        line=_tabbed,
         pasted=func.string_agg,
         as_indexed="SET LOCAL enable_sort = off",
         pages_at_once=READS_AT_ONCE,
@@ -303,6 +313,13 @@ def _unquoted(text: Column) -> Column:
     from sqlalchemy import func
 
     return func.substr(text, 2, func.length(text) - 2)
+
+
+def _tabbed(columns: Sequence[Column]) -> Column:
+    from sqlalchemy import Text, cast, literal
+
+    first, *others = (cast(column, Text) for column in columns)
+    return reduce(lambda line, column: line + literal(TAB) + column, others, first)
 
 
 def _as_written(new: Column, form: Form) -> Column:
@@ -341,8 +358,13 @@ def _mysql(is_mariadb: bool) -> Dialect:
 
     def is_plain(value: Column, form: Form) -> Column:
         # MySQL compares no bytes with a pattern, and takes a [ in a class for another class.
-        letters = func.convert(value.op("USING")(literal_column("latin1")))
-        return letters.op("REGEXP", is_comparison=True)(r'^"[ !#-\x5B\x5D-~]*"\z')
+        return in_bytes(value).op("REGEXP", is_comparison=True)(r'^"[ !#-\x5B\x5D-~]*"\z')
+
+    def may_be_url(string: Column, form: Form) -> Column:
+        return in_bytes(string).op("REGEXP", is_comparison=True)(r'^"[A-Za-z0-9+.-]*(:[\x5C/]|\x5C)')
+
+    def in_bytes(value: Column) -> Column:
+        return func.convert(value.op("USING")(literal_column("latin1")))
 
     def letters(string: Column, form: Form) -> Column:
         return func.convert(_unquoted(string).op("USING")(literal_column("utf8mb4")))
@@ -369,6 +391,7 @@ def _mysql(is_mariadb: bool) -> Dialect:
         starts_with=starts_with,
         begins=begins,
         is_plain=is_plain,
+        may_be_url=may_be_url,
         decoded=None,
         name=lambda column: cast(func.convert(column.op("USING")(literal_column("utf8mb4"))), LargeBinary),
         day=lambda column: func.date_format(column, "%Y-%m-%d"),
@@ -379,7 +402,7 @@ def _mysql(is_mariadb: bool) -> Dialect:
         moment=moment,
         digits=lambda value, form: func.hex(as_text(value, form)),
         letters=letters,
-        line=lambda columns: func.concat_ws(TAB, *columns),
+        line=lambda columns: func.concat(columns[0], *chain.from_iterable((TAB, each) for each in columns[1:])),
         pasted=None,
         as_indexed=None,
         pages_at_once=READS_AT_ONCE,
@@ -444,6 +467,11 @@ def _sqlite(reads_json: bool) -> Dialect:
             return and_(is_quoted, func.instr(text, "\\") == 0, func.json_valid(text) == 1)
         return and_(is_quoted, not_(glob(_unquoted(text), "*[^] !#-[^-~]*")))
 
+    def may_be_url(string: Column, form: Form) -> Column:
+        text = cast(string, Text)
+        schemes = (func.instr(text, each) > 0 for each in (":/", ":\\", "\\u00"))
+        return or_(glob(text, '"\\*'), has_zeros(string), and_(glob(text, '"[A-Za-z0-9+.-]*'), or_(*schemes)))
+
     def letters(string: Column, form: Form) -> Column:
         return func.trim(cast(string, Text), '"')  # what is plain has no other quotes
 
@@ -455,12 +483,6 @@ def _sqlite(reads_json: bool) -> Dialect:
             return func.substr(column, 1, 10) + literal("T") + func.substr(column, 12, letters) + literal("+00:00")
 
         return case((glob(column, "*.000000"), spelled(8)), else_=spelled(15))
-
-    def line(columns: Sequence[Column]) -> Column:
-        joined: Column = cast(columns[0], Text)
-        for column in columns[1:]:
-            joined = joined + literal(TAB) + cast(column, Text)
-        return joined
 
     def digest(value: Column, form: Form) -> Column:
         return func.xcomctl_sha256(cast(value, LargeBinary))
@@ -478,6 +500,7 @@ def _sqlite(reads_json: bool) -> Dialect:
         starts_with=starts_with,
         begins=begins,
         is_plain=is_plain,
+        may_be_url=may_be_url,
         decoded=None,
         name=lambda column: column,
         day=lambda column: func.substr(column, 1, 10),
@@ -488,7 +511,7 @@ def _sqlite(reads_json: bool) -> Dialect:
         moment=lambda column: case((tells_time(column), moment(column))),
         digits=lambda value, form: func.hex(value),
         letters=letters,
-        line=line,
+        line=_tabbed,
         pasted=func.group_concat,
         as_indexed=None,
         pages_at_once=1,

@@ -7,7 +7,7 @@ tell a row's state it leaves marks, which are filled in here; a page that holds 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ from xcomctl.catalog.mentions import decoded
 from xcomctl.catalog.selection import is_decided, sized
 from xcomctl.catalog.source import Source
 from xcomctl.catalog.states import told_state
+from xcomctl.errors import MetadataError
 from xcomctl.masking import without_userinfo
 from xcomctl.model import Filter, State, XCom
 
@@ -46,10 +47,16 @@ ROWS_PER_PAGE = 20_000
 STATE_MARK, REFERENCE_MARK = "\x1a", "\x1c"
 """What stands for the state and the reference of a row whose state the database does not tell."""
 
+LONGEST_DOUBT, TOO_LONG = 512, "-"
+"""A page with a longer string in doubt is read row by row: all of a page's are held at once, and twice as long."""
+
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """So many rows in their order; `text` is their lines without the last line end, None where it is in doubt."""
+    """So many rows in their order; `text` is their lines without the last line end.
+
+    It is None where it is in doubt; then `rows` may be 0 for not being known.
+    """
 
     rows: int
     text: str | None
@@ -83,23 +90,27 @@ class Lines:
 
     def _page(self, source: Source, where: Sequence[Column]) -> Page:
         xcoms = partial(self.catalog.rows_of, source, where, self.selected)
-        rows, text, doubts = self._pasted(self._query(source, where))
+        try:
+            rows, text, doubts = self._pasted(self._query(source, where))
+        except MetadataError:  # as of SQLite, which hands on no text that is not UTF-8; what else fails, fails again
+            return Page(0, None, xcoms)
         return Page(rows, self._filled(text, doubts), xcoms)
 
-    def _pasted(self, query: Select[Any]) -> tuple[int, str, list[str]]:
-        """How many rows an answer has, their lines, and the values whose state is not told."""
+    def _pasted(self, query: Select[Any]) -> tuple[int, str | None, list[str]]:
+        """How many rows an answer has, their lines, None where one lacks, and the digits of values in doubt."""
         answer: Sequence[Any] = self.catalog.database.fetch(query, as_indexed=True)
         if self._dialect.pasted is not None:
-            ((count, text, digits),) = answer
-            return int(count), text or "", _values((digits or "").split())
-        lines = "\n".join([_text(line) for line, _ in answer])
-        return len(answer), lines, _values(digits for _, digits in answer if digits is not None)
+            ((count, lines, text, digits),) = answer
+            return int(count), (text or "") if lines == count else None, (digits or "").split()
+        lines = [line for line, _ in answer]
+        text = "\n".join(map(_text, lines)) if None not in lines else None
+        return len(answer), text, [_text(digits) for _, digits in answer if digits is not None]
 
-    def _filled(self, text: str, doubts: Sequence[str]) -> str | None:
+    def _filled(self, text: str | None, doubts: Sequence[str]) -> str | None:
         """The lines with what is found out about the rows in doubt; None where anything else may be amiss."""
-        if not self._has_bare_urls(text):
+        if text is None or TOO_LONG in doubts or not self._has_bare_urls(text):
             return None
-        judged = [self.catalog.judged(each) for each in doubts]
+        judged = [self.catalog.judged(decoded(bytes.fromhex(digits))) for digits in doubts]
         states = [state.value for state, _ in judged]
         urls = [without_userinfo(address.text) if address is not None else "" for _, address in judged]
         for field, mark, found in zip(JUDGED, (STATE_MARK, REFERENCE_MARK), (states, urls), strict=True):
@@ -131,10 +142,10 @@ class Lines:
         if pasted is not None:
             query, columns = _fenced(query, columns)
         line = dialect.line([self._told(name, source, columns) for name in self.fields])
-        found = line, self._doubt(source, columns)
-        if pasted is not None:
-            found = pasted(line, "\n"), pasted(found[1], " ")
-        return query.add_columns(func.count(), *found) if pasted is not None else query.add_columns(*found)
+        doubt = self._doubt(source, columns)
+        if pasted is None:
+            return query.add_columns(line, doubt)
+        return query.add_columns(func.count(), func.count(line), pasted(line, "\n"), pasted(doubt, " "))
 
     def _columns(self, source: Source) -> dict[str, Column]:
         """What the database has for the fields, and for telling the state."""
@@ -173,11 +184,13 @@ class Lines:
 
     def _doubt(self, source: Source, columns: Mapping[str, Column]) -> Column:
         """The digits of a value whose state is not told."""
-        from sqlalchemy import case, null
+        from sqlalchemy import case, func, null
 
         if not self._needs_state:
             return null()
-        return case((columns["state"].is_(None), self._dialect.digits(columns["value"], source.table.form)))
+        is_short = func.length(columns["string"]) <= LONGEST_DOUBT
+        digits = case((is_short, self._dialect.digits(columns["value"], source.table.form)), else_=TOO_LONG)
+        return case((columns["state"].is_(None), digits))
 
     @property
     def _needs_state(self) -> bool:
@@ -195,11 +208,6 @@ def _fenced(query: Select[Any], columns: Mapping[str, Column]) -> tuple[Select[A
     labelled = (column.label(f"c{place}") for place, column in enumerate(columns.values()))
     inner = query.add_columns(*labelled).limit(sys.maxsize).subquery()
     return select().select_from(inner), dict(zip(columns, inner.c, strict=True))
-
-
-def _values(digits: Iterable[str | bytes]) -> list[str]:
-    """The values of which these are the digits."""
-    return [decoded(bytes.fromhex(_text(each))) for each in digits]
 
 
 def _text(found: str | bytes) -> str:

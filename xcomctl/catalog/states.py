@@ -18,10 +18,6 @@ if TYPE_CHECKING:
 
     Column = ColumnElement[Any]
 
-MAYBE_A_URL = "%:%/%"
-SPELLED_OUT = "%u00%"
-"""JSON may spell any letter by its number: `\\u003a` is a colon."""
-
 ON_THE_WAY_UP = "%/..%"
 """A path with this may lead out of the folder that it begins with."""
 
@@ -36,7 +32,8 @@ def told_state(dialect: Dialect, form: Form, base: str | None, string: Column, i
     told = [(is_pickle, State.PICKLED), (string.is_(None), State.INLINE)]
     if base is not None:
         told.append((_is_below(dialect, form, base, string), State.EXTERNAL))
-    told.append((not_(_may_refer(dialect, form, string)), State.INLINE))
+    may_be_url = dialect.may_be_url(string, form if dialect.decodes(form) else _as_text(form))
+    told.append((not_(may_be_url), State.INLINE))
     return case(*((condition, literal(state.value)) for condition, state in told), else_=null())
 
 
@@ -50,16 +47,6 @@ def _is_below(dialect: Dialect, form: Form, base: str, string: Column) -> Column
         return and_(goes_on, not_(dialect.contains(string, text, ON_THE_WAY_UP)))
     goes_on = dialect.begins(string, text, f'"{base}/', '/."')
     return and_(goes_on, dialect.is_plain(string, text), not_(dialect.contains(string, text, ON_THE_WAY_UP)))
-
-
-def _may_refer(dialect: Dialect, form: Form, string: Column) -> Column:
-    """Whether a string may be a URL, or JSON may be encoded in it."""
-    from sqlalchemy import or_
-
-    text = _as_text(form)
-    is_encoded = dialect.starts_with(string, text, '"') if dialect.decodes(form) else None
-    how_else = is_encoded if is_encoded is not None else dialect.contains(string, text, SPELLED_OUT)
-    return or_(dialect.contains(string, text, MAYBE_A_URL), how_else)
 
 
 def _as_text(form: Form) -> Form:
