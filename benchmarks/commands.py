@@ -24,7 +24,8 @@ def told(shown: bytes) -> Any:
 
 def floor(name: str, *arguments: object, **how: Any) -> Contender:
     """A function of `benchmarks.floors`, whose answer is what it prints."""
-    return Contender([PYTHON, "-m", "benchmarks.floors", name, *map(str, arguments)], told, **how)
+    command = [PYTHON, "-m", "benchmarks.floors", name, *map(str, arguments)]
+    return Contender(command, **{"answer": told, **how})
 
 
 def script(name: str, *arguments: object, **how: Any) -> Contender:

@@ -58,9 +58,9 @@ def fetch_keys(url: str) -> dict[str, int]:
 
 
 def fetch_references(url: str) -> dict[str, int]:
-    """The value column of the rows that hold a reference."""
+    """The values of the rows that hold a reference, and their times."""
     connection, cursor = _cursor(url)
-    cursor.execute("SELECT value FROM xcom WHERE value LIKE '\"s3://%'")
+    cursor.execute("SELECT value, timestamp FROM xcom WHERE value LIKE '\"s3://%'")
     return {"rows": _drained(cursor, connection)}
 
 

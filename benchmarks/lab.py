@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tempfile
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -17,8 +18,9 @@ from typing import Any
 from benchmarks import xcoms
 from benchmarks.measuring import ROOT, environment
 from benchmarks.row import Outcome
-from benchmarks.s3.verbs import RESET
+from benchmarks.s3.verbs import COUNT, RESET
 from tests.lab.process import free_ports, running
+from xcomctl.backend.reference import OWN_FOLDER
 
 PREPARING_SECONDS = 3600
 
@@ -146,6 +148,13 @@ class Lab:
 def reset(endpoint: str) -> None:
     """The stub holds again what it held at first."""
     urllib.request.urlopen(f"{endpoint}/{RESET}", data=b"", timeout=60).close()
+
+
+def counted(endpoint: str) -> int:
+    """How many objects of XComs the stub holds now, whatever anybody says of them."""
+    query = urllib.parse.urlencode({"prefix": f"{xcoms.PREFIX}/", "without": OWN_FOLDER})
+    with urllib.request.urlopen(f"{endpoint}/{COUNT}?{query}", timeout=60) as answer:
+        return int(answer.read())
 
 
 def _answers(endpoint: str) -> bool:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import statistics
 import subprocess
 import sys
@@ -14,12 +15,16 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from threading import Timer
+from typing import Any, TypeVar
 
 ROOT = Path(__file__).parents[1]
 _TIMED = Path(__file__).with_name("timed.py")
 _FOREIGN = ("XCOMCTL_", "AIRFLOW_", "_AIRFLOW_", "AWS_", "_TYPER_", "PYTHONDONTWRITEBYTECODE", "COLUMNS")
 _CHUNK = 1 << 20
+LONGEST_SECONDS = 3600
+
+T = TypeVar("T")
 
 
 class FailedError(Exception):
@@ -79,7 +84,7 @@ def measure(contenders: Mapping[str, Contender], repeat: int, *, warm: bool = Tr
     costs: dict[str, list[Cost]] = {name: [] for name in contenders}
     for turn in range(repeat + warm):
         answers = {"expected": expected}
-        for name, contender in contenders.items():
+        for name, contender in _turned(list(contenders.items()), turn):
             if contender.turns is not None and not warm <= turn < warm + contender.turns:
                 continue
             cost, shown = run(contender, name)
@@ -90,6 +95,12 @@ def measure(contenders: Mapping[str, Contender], repeat: int, *, warm: bool = Tr
         if len({json.dumps(answer, sort_keys=True) for answer in told.values()}) > 1:
             raise FailedError(f"the answers differ: {told}")
     return costs
+
+
+def _turned(items: Sequence[T], turn: int) -> Sequence[T]:
+    """The same, begun with another in each turn: nobody always finds what the one before has warmed."""
+    first = turn % len(items)
+    return [*items[first:], *items[:first]]
 
 
 def run(contender: Contender, name: str = "") -> tuple[Cost, bytes]:
@@ -106,9 +117,9 @@ def run(contender: Contender, name: str = "") -> tuple[Cost, bytes]:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=log,
+                start_new_session=True,
             )
             shown = _read(process, contender.counts)
-            process.wait()
         told: Any = json.loads(report.read_text()) if report.exists() else {"code": "no code"}
         if told["code"] not in contender.codes:
             tail = errors.read_text(errors="replace")[-2000:]
@@ -143,6 +154,21 @@ def spread(costs: Sequence[Cost], of: str = "wall") -> Spread:
 
 
 def _read(process: subprocess.Popen[bytes], counts: bytes) -> bytes:
+    """What it says until it ends; nothing is left of one that takes too long, or is not waited for any more."""
+    late = Timer(LONGEST_SECONDS, os.killpg, (process.pid, signal.SIGKILL))
+    late.start()
+    try:
+        shown = _shown(process, counts)
+        process.wait()
+        return shown
+    finally:
+        late.cancel()
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def _shown(process: subprocess.Popen[bytes], counts: bytes) -> bytes:
     assert process.stdout is not None
     if not counts:
         return process.stdout.read()

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.measuring import ROOT
-from benchmarks.row import FLOOR, OURS, SCRIPT
+from benchmarks.row import FAILED, FLOOR, OURS, SCRIPT
 
 RESULTS = ROOT / "benchmarks/results.json"
 PAGE = ROOT / "benchmarks/RESULTS.md"
@@ -48,10 +48,14 @@ def machine() -> dict[str, str]:
 
 
 def merged(path: Path, outcomes: Iterable[Facts], where: Facts) -> dict[str, Any]:
-    """The rows of a file with these in the place of those of the same name; each keeps where it was measured."""
+    """The rows of a file with these in the place of those of the same name; each keeps where it was measured.
+
+    What was not measured now takes no such place.
+    """
     before = json.loads(path.read_text()) if path.exists() else {"rows": []}
     rows = {row["name"]: row for row in before["rows"]}
-    rows |= {row["name"]: {**row, "machine": where} for row in outcomes}
+    now = (row for row in outcomes if not row["skipped"] or row["name"] not in rows)
+    rows |= {row["name"]: {**row, "machine": where} for row in now if not row["skipped"].startswith(FAILED)}
     return {"schema": 1, "rows": [rows[name] for name in sorted(rows)]}
 
 
@@ -111,14 +115,15 @@ def _ratio(spread: Facts | None) -> str:
 
 def _against(row: Facts) -> str:
     script = f" Script: {row['script_is']}." if row["script_is"] else ""
-    return f"- **{row['name']}**: {row['what']}. Floor: {row['floor_is']}.{script}"
+    runs = f" {row['repeat']} runs." if row["repeat"] else ""
+    return f"- **{row['name']}**: {row['what']}. Floor: {row['floor_is']}.{script}{runs}"
 
 
 def _places(rows: Sequence[Facts]) -> list[str]:
     """Each machine and day, and the rows that were measured then."""
     places: dict[str, list[str]] = {}
     for row in rows:
-        told = ", ".join(f"{name} {value}" for name, value in row["machine"].items() if value)
+        told = ", ".join(f"{name} {value}" for name, value in sorted(row["machine"].items()) if value)
         places.setdefault(told, []).append(row["name"])
     return [f"- {told}: {', '.join(names)}" for told, names in places.items()]
 

@@ -10,6 +10,8 @@ from benchmarks.goals import GOALS, Goal
 from benchmarks.measuring import Contender, Costs, FailedError, Spread, measure, ratios, spread
 
 OURS, FLOOR, SCRIPT = "ours", "floor", "script"
+FAILED = "failed: "
+"""How the reason begins of what should have been measured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +64,7 @@ def tried(row: Row, repeat: int | None) -> Outcome:
     try:
         costs = measure(row.contenders, times, warm=row.is_warm, expected=row.expected)
     except FailedError as error:
-        return skipped(row, f"failed: {error}")
+        return skipped(row, f"{FAILED}{error}")
     told = {name: {of: spread(runs, of) for of in ("wall", "cpu", "peak")} for name, runs in costs.items()}
     others = [name for name in (FLOOR, SCRIPT) if name in costs]
     compared = {name: ratios(costs, OURS, name) for name in others}

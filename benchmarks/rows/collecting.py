@@ -9,8 +9,7 @@ from typing import Any
 
 from benchmarks import xcoms
 from benchmarks.commands import floor, place, script, told, xcomctl
-from benchmarks.lab import Lab, reset
-from benchmarks.measuring import Contender
+from benchmarks.lab import Lab, counted, reset
 from benchmarks.row import FLOOR, OURS, SCRIPT, Row
 
 _ROWS, _FAR_ROWS, _REAL_ROWS = 1_000_000, 200_000, 100_000
@@ -55,16 +54,16 @@ def sweep(lab: Lab) -> Iterator[Row]:
         ("trash", (), "move_orphans", "a CopyObject of each by obstore in 32 threads, then DeleteObjects"),
     ):
         endpoint = lab.s3(rows, "--orphans", str(count), *more)
-        again = partial(reset, endpoint)
-        ours = xcomctl("gc", *place(url, endpoint), *_ALL_AT_ONCE, "-o", "json", answer=_deleted, before=again)
-        raw = floor(deleting, endpoint, url, rows, count, before=again)
+        how = {"answer": partial(_deleted, endpoint), "before": partial(reset, endpoint)}
+        ours = xcomctl("gc", *place(url, endpoint), *_ALL_AT_ONCE, "-o", "json", **how)
+        raw = floor(deleting, endpoint, url, rows, count, **how)
         yield Row(
             f"gc sweep {name}",
             "`xcomctl gc --single-pass --yes`",
             f"{count:,} orphans and {xcoms.references(rows):,} other objects on the stub of S3, bucket with {name}",
             f"{_FLOOR_IS}; then {floor_is}",
             {OURS: ours, FLOOR: raw},
-            expected={"deleted": count},
+            expected={"deleted": count, "left": xcoms.references(rows)},
             repeat=2,
             is_warm=False,
         )
@@ -76,7 +75,7 @@ def _planned(lab: Lab, name: str, count: int, endpoint: str, server: str, *more:
     words = ("gc", "-n", "-o", "json", *place(url, endpoint), *more)
     contenders = {
         OURS: xcomctl(*words, answer=_plan),
-        FLOOR: Contender(floor("list_and_copy", endpoint, url).command),
+        FLOOR: floor("list_and_copy", endpoint, url, answer=_drained),
         SCRIPT: script("orphans", endpoint, url, answer=_found, environment=lab.airflow()),
     }
     return Row(
@@ -102,5 +101,10 @@ def _found(shown: bytes) -> dict[str, Any]:
     return {"objects": found["objects"], "orphans": found["orphans"]}
 
 
-def _deleted(shown: bytes) -> dict[str, int]:
-    return {"deleted": json.loads(shown)["deleted"]}
+def _drained(shown: bytes) -> dict[str, Any]:
+    found = told(shown)
+    return {"objects": found["objects"], "orphans": found["objects"] - found["references"]}
+
+
+def _deleted(endpoint: str, shown: bytes) -> dict[str, int]:
+    return {"deleted": json.loads(shown)["deleted"], "left": counted(endpoint)}

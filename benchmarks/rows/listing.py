@@ -69,7 +69,7 @@ def _on_driver(name: str, called: str, url: str, count: int) -> Iterator[Row]:
         f"gc rows {name}",
         "gc's reading of all references",
         on,
-        "the driver's SELECT of the values that begin as a reference does, fetchmany, dropped",
+        "the driver's SELECT of the values that begin as a reference does, and of their times, fetchmany, dropped",
         {OURS: scanned, FLOOR: references},
         expected=xcoms.references(count),
         repeat=2,

@@ -9,7 +9,7 @@ from functools import partial
 from benchmarks import xcoms
 from benchmarks.commands import floor, place, script, told, xcomctl
 from benchmarks.databases import refill
-from benchmarks.lab import Lab, reset
+from benchmarks.lab import Lab, counted, reset
 from benchmarks.measuring import Contender
 from benchmarks.row import FLOOR, OURS, SCRIPT, Row
 
@@ -27,24 +27,30 @@ def migrate(lab: Lab) -> Iterator[Row]:
         reset(endpoint)
         refill(url)
 
+    def moved(shown: bytes) -> dict[str, int]:
+        return {"moved": json.loads(shown)["migrated"], "objects": counted(endpoint)}
+
+    def put(shown: bytes) -> dict[str, int]:
+        return {"moved": told(shown)["moved"], "objects": counted(endpoint)}
+
     def whole(shown: bytes) -> dict[str, int]:
-        return {"moved": told(shown)["moved"] * count // part}
+        return {name: found * count // part for name, found in put(shown).items()}
 
     alike = {"environment": lab.airflow(), "before": again}
     words = ("--threshold", "9kB", "--jobs", "32", "--allow", "backend", "--yes", "-o", "json")
     contenders = {
-        OURS: xcomctl("migrate", *place(url, endpoint), *words, answer=_migrated, before=again),
-        FLOOR: floor("put_movable", endpoint, count, before=partial(reset, endpoint)),
+        OURS: xcomctl("migrate", *place(url, endpoint), *words, answer=moved, before=again),
+        FLOOR: floor("put_movable", endpoint, count, answer=put, before=partial(reset, endpoint)),
         SCRIPT: script("moved", endpoint, url, part, answer=whole, scale=count / part, **alike),
     }
     yield Row(
         "migrate",
-        "`xcomctl migrate --jobs 32`",
+        "`xcomctl migrate --threshold 9kB --allow backend`",
         f"{count:,} rows of 10 KB to 1 MB in PostgreSQL, 93 KB on average, to the stub of S3",
         "the same bodies, made in memory, by obstore.put in 32 threads; no row is read or changed",
         contenders,
         f"a loop over Airflow's XComModel and ObjectStoragePath; extrapolated from {part:,} rows",
-        {"moved": count},
+        {"moved": count, "objects": count},
         repeat=2,
         is_warm=False,
     )
@@ -65,7 +71,3 @@ def get(lab: Lab) -> Iterator[Row]:
         "one GET by obstore, one gunzip, one json.loads",
         {OURS: ours, FLOOR: Contender(raw.command, lambda shown: int(told(shown)["records"]))},
     )
-
-
-def _migrated(shown: bytes) -> dict[str, int]:
-    return {"moved": json.loads(shown)["migrated"]}

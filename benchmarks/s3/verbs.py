@@ -17,6 +17,8 @@ from benchmarks.s3.bucket import Bucket, Content
 from benchmarks.s3.listing import HEAD, MOST_KEYS, XMLNS, listing
 
 RESET = "__reset__"
+COUNT = "__count__"
+"""Buckets of no name that S3 allows: what is asked of these is asked of the stub itself."""
 _UNCONFIGURED = {
     "versioning": (200, f"{HEAD}<VersioningConfiguration {XMLNS}/>"),
     "location": (200, f"{HEAD}<LocationConstraint {XMLNS}/>"),
@@ -76,11 +78,18 @@ class S3:
             self.buckets[name].objects = dict(objects)
         return Reply(200)
 
+    def _counted(self, query: Mapping[str, str]) -> Reply:
+        """How many keys begin with one text and do not contain another."""
+        keys = (key for bucket in self.buckets.values() for key in bucket.objects)
+        return Reply(200, b"%d" % sum(key.startswith(query["prefix"]) and query["without"] not in key for key in keys))
+
     def answer(self, request: Request) -> Reply:
         """Do what a request asks for."""
         try:
             if request.bucket == RESET:
                 return self._reset()
+            if request.bucket == COUNT:
+                return self._counted(request.query)
             if not request.bucket:
                 return _xml(f"{HEAD}<ListAllMyBucketsResult {XMLNS}><Buckets/></ListAllMyBucketsResult>")
             if not request.key:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from benchmarks import report, scale, xcoms
+from benchmarks.__main__ import main
 from benchmarks.goals import GOALS, Goal
 from benchmarks.lab import Lab
 from benchmarks.measuring import ROOT, Contender, Cost, FailedError, Spread, measure, ratios, run
@@ -39,11 +44,71 @@ def test_a_few_rows_and_then_one_more(tmp_path: Path):
     assert planned["costs"].keys() == {OURS, FLOOR, SCRIPT} and planned["ratios"].keys() == {FLOOR, SCRIPT}
     assert all(cost["wall"]["median"] > 0 and cost["peak"]["median"] > 5e6 for cost in planned["costs"].values())
     assert planned["machine"].keys() >= {"cores", "python", "commit", "date", "obstore"}
-    second = small(path, "sweep", "get")
+    second = small(path, "sweep", "get", "du", "sqlite", "migrate")
     assert second["gc plan"] == planned
-    assert second.keys() == first.keys() | {"gc sweep versions", "gc sweep trash", "get"}
+    others = {"du postgresql", "ls sqlite", "du sqlite", "gc rows sqlite", "migrate"}
+    assert second.keys() == first.keys() | {"gc sweep versions", "gc sweep trash", "get"} | others
+    assert not [row["skipped"] for row in second.values() if row["skipped"]]
     page = report.page({"rows": list(second.values())})
     assert page.count("`xcomctl gc --single-pass --yes`") == 4 and "Floor: a listing by obstore" in page
+
+
+def test_what_fails_is_told_and_loses_nothing_that_was_measured(tmp_path: Path):
+    path = tmp_path / "results.json"
+    small(path, "du")
+    before = path.read_text()
+    command = [sys.executable, "-m", "benchmarks", "du", "mariadb", "--scale", "0.0005", "--repeat", "1"]
+    nowhere = {**os.environ, "XCOMCTL_TEST_MYSQL": "mysql+pymysql://root@127.0.0.1:1/"}
+    done = subprocess.run(
+        [*command, "--json", str(path)], cwd=ROOT, capture_output=True, text=True, env=nowhere, check=False
+    )
+    assert done.returncode == 1 and "| `xcomctl du` |" in done.stdout
+    assert "| all of `mariadb` |" in done.stdout and "skipped: failed: " in done.stdout
+    assert json.loads(path.read_text())["rows"][0]["name"] == "du postgresql" and path.read_text() != before
+    assert len(json.loads(path.read_text())["rows"]) == 1
+
+
+def test_a_row_that_is_skipped_takes_no_place_of_one_that_was_measured(tmp_path: Path):
+    path = tmp_path / "results.json"
+    measured, absent = ({"name": name, "skipped": ""} for name in "ab")
+    report.write(path, report.merged(path, [measured, {**absent, "skipped": "no server"}], {"cores": "2"}))
+    found = report.merged(path, [{**measured, "skipped": "no server"}, {**absent, "skipped": "failed: x"}], {})
+    assert [(row["name"], row["skipped"], row["machine"]) for row in found["rows"]] == [
+        ("a", "", {"cores": "2"}),
+        ("b", "no server", {"cores": "2"}),
+    ]
+
+
+@pytest.mark.parametrize(
+    "wrong", [["--scale", "nan"], ["--scale", "0"], ["--repeat", "0"], ["--json", "no/such/x"], ["x"]]
+)
+def test_wrong_options(wrong: list[str], capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit) as ended:
+        main(wrong)
+    assert ended.value.code == 2 and capsys.readouterr().err
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_who_is_told_to_end_leaves_nothing(tmp_path: Path, number: int):
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    command = [sys.executable, "-m", "benchmarks", "plan", "--scale", "0.01", "--repeat", "50"]
+    process = subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    while "gc plan" not in process.stderr.readline():
+        pass
+    time.sleep(1)
+    process.send_signal(number)
+    process.communicate(timeout=60)
+    assert process.returncode != 0 and [*tmp_path.iterdir()] == []
+    mine = [each for each in psutil.process_iter() if str(tmp_path) in str(_environment_of(each))]
+    assert mine == []
+
+
+def _environment_of(process: psutil.Process) -> dict[str, str]:
+    try:
+        return process.environ()
+    except psutil.Error:
+        return {}
 
 
 def test_a_size_that_would_not_fit_is_left_out():

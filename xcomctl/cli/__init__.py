@@ -25,10 +25,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from xcomctl.cli import completing
 
         completing.answer(shell, words)
-    from xcomctl.cli.app import command_line
-
     report.start(_early(words))
     try:
+        from xcomctl.cli.app import command_line
+
         _require_text(words)
         code = command_line().main(args=words or ["--help"], prog_name="xcomctl", standalone_mode=False)
         sys.stdout.flush()
