@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests.lab.database import Databases
 from tests.lab.world import Push, World
-from xcomctl.backend.reference import mentioned, parse_base
+from xcomctl.backend.reference import mentioned, parse_base, place
 from xcomctl.catalog import open_catalog
 from xcomctl.catalog.dialect import GUARD_BYTES
 
@@ -64,3 +64,31 @@ def test_bytes_that_are_no_text(databases: Databases, name: str):
         names = [mention.names for page in catalog.references() for mention in page]
         catalog.database.engine.dispose()
     assert len(names) == len(values) and all(names)
+
+
+@pytest.mark.parametrize("name", ["sqlite-3.3", "sqlite-2.11", "postgresql-3.3", "postgresql-2.11", "mysql-3.3"])
+@pytest.mark.parametrize("unique", [f"{who}-01920000-0000-7000-8000-000000000001/k.json" for who in ("ti", "write")])
+def test_json_may_spell_a_slash_otherwise(databases: Databases, name: str, unique: str):
+    """As PHP's does; of these names only the folder is told by letters that nobody escapes."""
+    url = f"s3://elsewhere/x/d/r/t/{unique}"
+    spelled = json.dumps(url).replace("/", "\\/")
+    values = [spelled, f'{{"a": [{spelled}]}}', json.dumps(spelled)]
+    with databases.fresh(name) as database, World(database) as world:
+        world.push_many(Push("d", "r", "t", number, value=value) for number, value in enumerate(values))
+        catalog = open_catalog(database.url, None, parse_base(BASE))
+        names = [mention.names for page in catalog.references() for mention in page]
+        placement = place(f"d/r/t/{unique}")
+        assert placement is not None and catalog.still_referenced([placement]) == {unique}
+        catalog.database.engine.dispose()
+    assert names == [{unique}] * len(values)
+
+
+@pytest.mark.parametrize("stored", ["", "yesterday", 7, b"\x00", "0000-00-00 00:00:00.000000"])
+def test_a_time_that_is_none_tells_nothing(databases: Databases, stored: object):
+    with databases.fresh("sqlite-3.3") as database, World(database) as world:
+        world.push("d", "r", "t", value=json.dumps(f"{BASE}/d/r/t/{LEAF}"))
+        world.sql("UPDATE xcom SET timestamp = :at", at=stored)
+        catalog = open_catalog(database.url, None, parse_base(BASE))
+        (mention,) = (mention for page in catalog.references() for mention in page)
+        assert mention.names == {LEAF} and mention.stored_at is None
+        catalog.database.engine.dispose()

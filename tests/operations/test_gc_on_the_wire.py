@@ -287,6 +287,12 @@ SPOILT = {
     "pages": Spoilt([listed(Paged())], 0, phases=LOOKING),
     "a page without a way on": Spoilt([listed(truncated_page())], 12, "without a way on", LOOKING),
     "a page that comes twice": Spoilt([listed(Paged(repeated_page()))], 12, "without a way on", LOOKING),
+    "a page of another prefix": Spoilt(
+        [listed(Paged(substituted(rb"<Key>p", rb"<Key>q")))], 12, "what is not in it", LOOKING
+    ),
+    "a page that is none": Spoilt(
+        [listed(Paged(substituted(rb"(?s).+", b"<html>busy</html>")))], 12, "that is no page", LOOKING
+    ),
     "a page that is cut": Spoilt([listed(Paged(Cut()))], 12, "cannot list", LOOKING),
     "a page that is denied": Spoilt([listed(Paged(denied()))], 12, "AccessDenied", LOOKING),
     "a listing without canaries": Spoilt([listed(missing_keys("/canary/"))], 5, "incomplete-listing", LOOKING),
@@ -312,6 +318,12 @@ SPOILT = {
     "some may not be hidden": Spoilt([Rule(Refuse("/gone/"))], 3, "AccessDenied", way="versions"),
     "none may go": Spoilt([Rule(denied(), "DELETE"), Rule(Refuse("/gone"))], 12, "AccessDenied"),
     "the store fails for some": Spoilt([Rule(Refuse("/gone/", "InternalError"))], 3, "InternalError"),
+    "a batch goes, and nobody says what": Spoilt(
+        [Rule(substituted(rb"<Deleted><Key>[^<]*</Key>", rb"<Deleted>"), query="^delete$", body="/gone/")],
+        3,
+        "did not say",
+        way=TOLD_TWICE,
+    ),
     "a batch is lost": Spoilt([Rule(Lost(), query="^delete$", body="/gone/")], 3, "cannot delete", way=TOLD_TWICE),
     "a batch is silent": Spoilt(
         [Rule(HoldAfter(), body="<Key>.*/gone/", first=TRIES)], 3, "cannot delete", way=TOLD_TWICE

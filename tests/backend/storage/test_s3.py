@@ -14,6 +14,7 @@ from tests.lab import s3
 from tests.lab.proxy import Answer, FaultProxy, Lost, Reply, Rewrite, Rule, without
 from tests.lab.s3_answers import Refuse, stripped
 from xcomctl.backend.reference import OWN_FOLDER
+from xcomctl.backend.storage.clock import time_of
 from xcomctl.backend.storage.s3 import S3Store
 from xcomctl.errors import StorageError
 from xcomctl.model import Deletion, Outcome, Removal, StoredObject, WayBack
@@ -35,6 +36,16 @@ def through_a_proxy(lab: Lab, **more: object) -> Iterator[FaultProxy]:
         near, lab.store = lab.store, opened(seen.url, {**seen.options, **more})
         yield proxy
         lab.store = near
+
+
+@pytest.mark.parametrize("date", [None, "", "yesterday", "-0000", "Sat, 99 Nov 2026 10:00:00 GMT"])
+def test_a_date_that_is_none_tells_no_time(date: str | None) -> None:
+    with pytest.raises(StorageError, match=r"s3://b does not tell the time"):
+        time_of("s3://b", date)
+
+
+def test_a_date_without_a_zone_is_one_of_utc() -> None:
+    assert time_of("s3://b", "Sat, 21 Nov 2026 10:00:00 -0000") == time_of("s3://b", "Sat, 21 Nov 2026 10:00:00 GMT")
 
 
 @on("ministack-versions", "seaweedfs-versions")

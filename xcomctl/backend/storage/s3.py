@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import partial
 from hashlib import md5
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
@@ -191,7 +192,7 @@ class S3Store:
         deleted: list[Answer] = []
         for start in range(0, len(keys), KEYS_PER_DELETE):
             batch = keys[start : start + KEYS_PER_DELETE]
-            answer = self._delete_objects(batch, batch[0]["Key"])
+            answer = self._delete_objects(batch, batch[0]["Key"], may_wait=True)
             for entry in answer.get("Errors", ()):
                 url = f"s3://{self._bucket}/{entry.get('Key', batch[0]['Key'])}"
                 reason = f"{entry.get('Code')}: {entry.get('Message')}"
@@ -377,7 +378,7 @@ class S3Store:
         with_etag = self._sends_etags()
         keys = [{"Key": o.name, **({"ETag": o.version} if with_etag and o.version else {})} for o in objects]
         try:
-            answer = self._delete_objects(keys)
+            answer = self._delete_objects(keys, may_wait=False)
         except (StorageError, FileNotFoundError) as error:
             unknown = not isinstance(error.__cause__, PermissionError)
             busy = _code(error.__cause__) in BUSY
@@ -468,11 +469,12 @@ class S3Store:
 
         return cast("list[Any]", sync(self._filesystem.loop, gather)) if calls else []
 
-    def _delete_objects(self, keys: Sequence[Mapping[str, str]], name: str = "") -> Answer:
+    def _delete_objects(self, keys: Sequence[Mapping[str, str]], name: str = "", *, may_wait: bool) -> Answer:
         from fsspec.asyn import sync
 
+        asked = partial(delete_objects, self._filesystem, self._bucket, keys, may_wait=may_wait)
         try:
-            return cast("Answer", sync(self._filesystem.loop, delete_objects, self._filesystem, self._bucket, keys))
+            return cast("Answer", sync(self._filesystem.loop, asked))
         except Exception as error:
             raise self._failed("delete", name, "delete_objects", error) from error
 

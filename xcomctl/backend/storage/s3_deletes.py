@@ -1,15 +1,14 @@
 """DeleteObjects with XML that is written and read here, in a tenth of the time that botocore takes for a thousand keys.
 
-The request stays botocore's: its endpoint, checksum, signature and retries, but that of a store which wants fewer
-requests: seconds later some of the objects may be referred to, so whoever asks looks again. An answer that is not
-surely one, and what an old botocore hands to nobody else, is left to its parser.
+The request stays botocore's: its endpoint, checksum, signature and retries. An answer that is not surely one, and what
+an old botocore hands to nobody else, is left to its parser.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from xml.etree import ElementTree
 from xml.sax.saxutils import escape
 
@@ -17,8 +16,15 @@ if TYPE_CHECKING:
     from s3fs import S3FileSystem
 
 _ANSWER = "XcomctlDeleted"
-_ASKED: ContextVar[bytes | None] = ContextVar("asked", default=None)
-"""The body of the request that is under way here: others may use the same client."""
+
+
+class _Asked(NamedTuple):
+    body: bytes
+    may_wait: bool
+
+
+_ASKED: ContextVar[_Asked | None] = ContextVar("asked", default=None)
+"""The request that is under way here: others may use the same client."""
 
 _XMLNS = "http://s3.amazonaws.com/doc/2006-03-01/"
 _EMPTY = f'<DeleteResult xmlns="{_XMLNS}"></DeleteResult>'.encode()
@@ -33,13 +39,17 @@ Key = Mapping[str, str]
 Answer = Mapping[str, Any]
 
 
-async def delete_objects(filesystem: S3FileSystem, bucket: str, keys: Sequence[Key]) -> Answer:
-    """What botocore's `delete_objects` answers. Names are such as XML can carry."""
+async def delete_objects(filesystem: S3FileSystem, bucket: str, keys: Sequence[Key], *, may_wait: bool) -> Answer:
+    """What botocore's `delete_objects` answers. Names are such as XML can carry.
+
+    A store that wants fewer requests is asked again by botocore, within half a minute, only if that `may_wait`: not
+    where somebody may refer to the objects meanwhile. Else that is an error at once.
+    """
     await filesystem.set_session()
     events = (await filesystem.get_s3(bucket)).meta.events
     events.register_first("before-call.s3.DeleteObjects", _write, unique_id=f"{_ANSWER}-written")
     events.register_first("before-parse.*.DeleteObjects", _read, unique_id=_ANSWER)
-    token = _ASKED.set(written(keys))
+    token = _ASKED.set(_Asked(written(keys), may_wait))
     try:
         answer = await filesystem._call_s3("delete_objects", Bucket=bucket, Delete={"Objects": keys[:1]})
     finally:
@@ -97,20 +107,20 @@ def _refusal(status: int, body: bytes) -> Exception:
 
 def _write(params: dict[str, Any], **_: object) -> None:
     """Ask for all keys; botocore has written the first."""
-    if (body := _ASKED.get()) is not None:
-        params["body"] = body
+    if (asked := _ASKED.get()) is not None:
+        params["body"] = asked.body
 
 
 def _read(response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: object) -> None:
     """Take the entries out of an answer, before botocore's handlers and parser read it.
 
-    Raises botocore's error for a store that is too busy: before botocore decides to ask it again.
+    Raises botocore's error of a store that is too busy, before botocore decides to ask it again.
     """
-    status = response_dict["status_code"]
-    if _ASKED.get() is None or status not in (200, *_BUSY):
-        return
-    if status in _BUSY:
+    asked, status = _ASKED.get(), response_dict["status_code"]
+    if asked is not None and status in _BUSY and not asked.may_wait:
         raise _refusal(status, response_dict["body"])
+    if asked is None or status != 200:
+        return
     if (told := read(response_dict["body"])) is not None:
         customized_response_dict[_ANSWER] = told
         response_dict["body"] = _EMPTY
