@@ -14,6 +14,7 @@ from tests.lab.world import Push, World
 from xcomctl.backend.reference import mentioned, parse_base, place
 from xcomctl.catalog import open_catalog
 from xcomctl.catalog.dialect import GUARD_BYTES
+from xcomctl.errors import MetadataError
 
 BASE = "s3://conn@bucket/x_c%om"
 LEAF = "0d760203-28d1-4226-81c7-7786b50e4773"
@@ -91,4 +92,14 @@ def test_a_time_that_is_none_tells_nothing(databases: Databases, stored: object)
         catalog = open_catalog(database.url, None, parse_base(BASE))
         (mention,) = (mention for page in catalog.references() for mention in page)
         assert mention.names == {LEAF} and mention.stored_at is None
+        catalog.database.engine.dispose()
+
+
+def test_a_time_that_python_has_not_is_an_error(databases: Databases):
+    with databases.fresh("postgresql-3.3") as database, World(database) as world:
+        world.push("d", "r", "t", value=json.dumps(f"{BASE}/d/r/t/{LEAF}"))
+        world.sql("UPDATE xcom SET timestamp = '12026-01-01 00:00+00'")
+        catalog = open_catalog(database.url, None, parse_base(BASE))
+        with pytest.raises(MetadataError, match="a row holds what cannot be read: year 12026 is out of range"):
+            list(catalog.references())
         catalog.database.engine.dispose()
