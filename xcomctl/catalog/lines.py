@@ -47,6 +47,9 @@ ROWS_PER_PAGE = 20_000
 STATE_MARK, REFERENCE_MARK = "\x1a", "\x1c"
 """What stands for the state and the reference of a row whose state the database does not tell."""
 
+NO_LINE = "\x1d"
+"""What stands for a line that the database cannot write, as of a row whose time is spelled in another way."""
+
 LONGEST_DOUBT, TOO_LONG = 512, "-"
 """A page with a longer string in doubt is read row by row: all of a page's are held at once, and twice as long."""
 
@@ -96,19 +99,18 @@ class Lines:
             return Page(0, None, xcoms)
         return Page(rows, self._filled(text, doubts), xcoms)
 
-    def _pasted(self, query: Select[Any]) -> tuple[int, str | None, list[str]]:
-        """How many rows an answer has, their lines, None where one lacks, and the digits of values in doubt."""
+    def _pasted(self, query: Select[Any]) -> tuple[int, str, list[str]]:
+        """How many rows an answer has, their lines, and the digits of values in doubt."""
         answer: Sequence[Any] = self.catalog.database.fetch(query, as_indexed=True)
         if self._dialect.pasted is not None:
-            ((count, lines, text, digits),) = answer
-            return int(count), (text or "") if lines == count else None, (digits or "").split()
-        lines = [line for line, _ in answer]
-        text = "\n".join(map(_text, lines)) if None not in lines else None
+            ((count, text, digits),) = answer
+            return int(count), text or "", (digits or "").split()
+        text = "\n".join([_text(line) for line, _ in answer])
         return len(answer), text, [_text(digits) for _, digits in answer if digits is not None]
 
-    def _filled(self, text: str | None, doubts: Sequence[str]) -> str | None:
+    def _filled(self, text: str, doubts: Sequence[str]) -> str | None:
         """The lines with what is found out about the rows in doubt; None where anything else may be amiss."""
-        if text is None or TOO_LONG in doubts or not self._has_bare_urls(text):
+        if NO_LINE in text or TOO_LONG in doubts or not self._has_bare_urls(text):
             return None
         judged = [self.catalog.judged(decoded(bytes.fromhex(digits))) for digits in doubts]
         states = [state.value for state, _ in judged]
@@ -141,11 +143,11 @@ class Lines:
             columns = {**columns, "state": state}
         if pasted is not None:
             query, columns = _fenced(query, columns)
-        line = dialect.line([self._told(name, source, columns) for name in self.fields])
+        line = func.coalesce(dialect.line([self._told(name, source, columns) for name in self.fields]), NO_LINE)
         doubt = self._doubt(source, columns)
         if pasted is None:
             return query.add_columns(line, doubt)
-        return query.add_columns(func.count(), func.count(line), pasted(line, "\n"), pasted(doubt, " "))
+        return query.add_columns(func.count(), pasted(line, "\n"), pasted(doubt, " "))
 
     def _columns(self, source: Source) -> dict[str, Column]:
         """What the database has for the fields, and for telling the state."""
