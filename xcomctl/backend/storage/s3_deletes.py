@@ -49,6 +49,7 @@ async def delete_objects(filesystem: S3FileSystem, bucket: str, keys: Sequence[K
     events = (await filesystem.get_s3(bucket)).meta.events
     events.register_first("before-call.s3.DeleteObjects", _write, unique_id=f"{_ANSWER}-written")
     events.register_first("before-parse.*.DeleteObjects", _read, unique_id=_ANSWER)
+    events.register_first("needs-retry.s3.DeleteObjects", _refuse, unique_id=f"{_ANSWER}-refused")
     token = _ASKED.set(_Asked(written(keys), may_wait))
     try:
         answer = await filesystem._call_s3("delete_objects", Bucket=bucket, Delete={"Objects": keys[:1]})
@@ -93,18 +94,6 @@ def _name(element: ElementTree.Element) -> str:
     return element.tag.rpartition("}")[2]
 
 
-def _refusal(status: int, body: bytes) -> Exception:
-    from botocore.exceptions import ClientError
-
-    try:
-        told = _fields(ElementTree.fromstring(body))  # noqa: S314 as above
-    except ElementTree.ParseError:
-        told = {}
-    error = {"Code": told.get("Code") or str(status), "Message": told.get("Message") or "too many requests"}
-    refusal: Exception = ClientError({"Error": error, "ResponseMetadata": {"HTTPStatusCode": status}}, "DeleteObjects")
-    return refusal
-
-
 def _write(params: dict[str, Any], **_: object) -> None:
     """Ask for all keys; botocore has written the first."""
     if (asked := _ASKED.get()) is not None:
@@ -112,15 +101,21 @@ def _write(params: dict[str, Any], **_: object) -> None:
 
 
 def _read(response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: object) -> None:
-    """Take the entries out of an answer, before botocore's handlers and parser read it.
-
-    Raises botocore's error of a store that is too busy, before botocore decides to ask it again.
-    """
-    asked, status = _ASKED.get(), response_dict["status_code"]
-    if asked is not None and status in _BUSY and not asked.may_wait:
-        raise _refusal(status, response_dict["body"])
-    if asked is None or status != 200:
+    """Take the entries out of an answer, before botocore's handlers and parser read it."""
+    if _ASKED.get() is None or response_dict["status_code"] != 200:
         return
     if (told := read(response_dict["body"])) is not None:
         customized_response_dict[_ANSWER] = told
         response_dict["body"] = _EMPTY
+
+
+def _refuse(response: tuple[Any, dict[str, Any]] | None, **_: object) -> None:
+    """Raise botocore's error of a store that is too busy, before botocore decides to ask it again."""
+    from botocore.exceptions import ClientError
+
+    asked = _ASKED.get()
+    if asked is None or asked.may_wait or response is None:
+        return
+    told = response[1]
+    if told["ResponseMetadata"]["HTTPStatusCode"] in _BUSY:
+        raise ClientError(told, "DeleteObjects")
