@@ -8,7 +8,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from xcomctl.catalog.dialect import dialect_of
-from xcomctl.catalog.engine import connected, is_out_of_reach, open_engine, shown
+from xcomctl.catalog.engine import connected, is_out_of_reach, open_engine, reading, shown
 from xcomctl.catalog.schema import Schema, inspect_schema
 from xcomctl.catalog.source import clause
 from xcomctl.errors import MetadataError
@@ -185,7 +185,7 @@ class Database:
 
     def batches(self, query: Select[Any]) -> Iterator[Sequence[Row[Any]]]:
         """The same, some rows at a time."""
-        with connected(self.engine) as connection:
+        with reading(self.engine) as connection:
             streaming = connection.execution_options(stream_results=True, max_row_buffer=ROWS_PER_FETCH)
             yield from streaming.execute(query).partitions(ROWS_PER_FETCH)
 
@@ -203,7 +203,7 @@ class Database:
         self, query: Executable, values: Mapping[str, Any] | None = None, *, as_indexed: bool = False
     ) -> Sequence[Row[Any]]:
         """The few rows of one statement, which an index has in their order if they are so wanted."""
-        with connected(self.engine) as connection:
+        with reading(self.engine) as connection:
             if as_indexed and self.dialect.as_indexed is not None:
                 connection.exec_driver_sql(self.dialect.as_indexed)
             return connection.execute(query, dict(values or {})).all()

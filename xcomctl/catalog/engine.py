@@ -187,7 +187,15 @@ def connected(engine: Engine) -> Iterator[Connection]:
         raise MetadataError(
             f"{shown(engine.url)}: {_without_secret(_first_line(error), engine.url)}", hint="check --db"
         ) from error
-    except ValueError as error:  # of the drivers, for a time that Python has not, as in the year 12026
+
+
+@contextmanager
+def reading(engine: Engine) -> Iterator[Connection]:
+    """The same to read rows: drivers raise ValueError for a time that Python has not, as in the year 12026."""
+    try:
+        with connected(engine) as connection:
+            yield connection
+    except ValueError as error:
         raise MetadataError(
             f"{shown(engine.url)}: a row holds what cannot be read: {_first_line(error)}", hint="mend that row"
         ) from error

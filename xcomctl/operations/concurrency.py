@@ -5,15 +5,12 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import partial
 from queue import Empty, SimpleQueue
-from threading import Event, Semaphore, Thread
-from typing import Any, Generic, TypeVar
+from threading import Thread
+from typing import Generic, TypeVar
 
 T = TypeVar("T")
 R = TypeVar("R")
-
-_END: Any = object()
 
 
 def at_once(function: Callable[[T], R], items: Iterable[T], workers: int) -> Iterator[R]:
@@ -43,40 +40,10 @@ def at_once(function: Callable[[T], R], items: Iterable[T], workers: int) -> Ite
 def _work(function: Callable[[T], R], asked: SimpleQueue[tuple[T, Future[R]] | None]) -> None:
     while (task := asked.get()) is not None:
         item, future = task
-        _settle(future, partial(function, item))
-
-
-def _settle(future: Future[R], work: Callable[[], R]) -> None:
-    try:
-        future.set_result(work())
-    except BaseException as error:  # whoever takes the result gets it
-        future.set_exception(error)
-
-
-def ahead(items: Iterable[T], most: int) -> Iterator[T]:
-    """The items, made one after the other in a thread of its own; no more than so many are in being at a time.
-
-    Whoever leaves early waits for none of them.
-    """
-    made: SimpleQueue[Future[T]] = SimpleQueue()
-    room, has_left = Semaphore(most), Event()
-    Thread(target=_make, args=(iter(items), made, room, has_left), daemon=True).start()
-    try:
-        while (item := made.get().result()) is not _END:
-            yield item
-            room.release()
-    finally:
-        has_left.set()
-        room.release()
-
-
-def _make(items: Iterator[T], made: SimpleQueue[Future[T]], room: Semaphore, has_left: Event) -> None:
-    while room.acquire() and not has_left.is_set():
-        future: Future[T] = Future()
-        _settle(future, partial(next, items, _END))
-        made.put(future)
-        if future.exception() is not None or future.result() is _END:
-            return
+        try:
+            future.set_result(function(item))
+        except BaseException as error:  # whoever takes the result gets it
+            future.set_exception(error)
 
 
 def weighed(
@@ -128,5 +95,8 @@ class Crew(Generic[R]):
 
     def _do(self, work: Callable[[], R]) -> None:
         future: Future[R] = Future()
-        _settle(future, work)
+        try:
+            future.set_result(work())
+        except BaseException as error:  # whoever takes the result gets it
+            future.set_exception(error)
         self._ready.put(future)

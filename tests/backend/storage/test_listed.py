@@ -189,6 +189,7 @@ def test_who_is_refused_what_cutting_takes_reads_page_by_page(
     with through_a_proxy(lab) as proxy, pages_of(50, monkeypatch):
         proxy.rules = [Rule(Answer(501, "NotImplemented"), "GET", query=refused)]
         assert [each.name for each in everything(lab.store)] == sorted(keys)
+        assert proxy.faults[Answer] > 0
 
 
 @on("ministack-trash", "seaweedfs-trash")

@@ -21,7 +21,6 @@ from xcomctl.backend.reference import (
 from xcomctl.catalog import Mention, References
 from xcomctl.model import Watch
 from xcomctl.numbers import Hashes, Numbers, hashes_of
-from xcomctl.operations.concurrency import ahead
 from xcomctl.operations.gc.doubt import Doubt
 from xcomctl.operations.gc.listing import Listing, list_objects
 from xcomctl.operations.gc.scope import Scope
@@ -29,9 +28,6 @@ from xcomctl.operations.gc.terms import Rules
 
 EXAMPLES = 20
 """So many of what is odd are remembered, to be named or looked up."""
-
-PAGES_AT_ONCE = 3
-"""Pages are read in their order, for rows move from one table to the next; the database reads while one is judged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,11 +84,11 @@ def gather_for(listing: Listing, scope: Scope, rules: Rules, watch: Watch, canar
     judge = _Judge(scope.base, listing, listing.started_at - rules.older_than, misfits)
     live = _Reading(scope.base, judge)
     live.know(unique_part(canary or ""))
-    for page in ahead((page for each in scope.catalogs for page in each.references()), PAGES_AT_ONCE):
+    for page in (page for each in scope.catalogs for page in each.references()):
         live.read(page)
         watch("references read", live.seen)
     archived = _Reading(scope.base, None)
-    for page in ahead((page for each in scope.catalogs for page in each.archived_references()), PAGES_AT_ONCE):
+    for page in (page for each in scope.catalogs for page in each.archived_references()):
         archived.read(page)
         watch("archived references read", archived.seen)
     seen_at = scope.now()

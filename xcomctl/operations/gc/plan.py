@@ -19,7 +19,6 @@ from xcomctl.ledger.claim import read_claim
 from xcomctl.ledger.marks import NEVER, read_marks
 from xcomctl.model import Objects, Watch
 from xcomctl.numbers import MICROSECOND, Flags, hashes_of, microseconds
-from xcomctl.operations.concurrency import ahead
 from xcomctl.operations.gc.canary import Canaries
 from xcomctl.operations.gc.candidates import Candidates
 from xcomctl.operations.gc.causes import Causes
@@ -31,9 +30,6 @@ from xcomctl.operations.gc.scope import Scope
 from xcomctl.operations.gc.sorting import Sorted, sorted_out
 from xcomctl.operations.gc.tally import Tally
 from xcomctl.operations.gc.terms import Fate, Plan, Rules
-
-BLOCKS_AT_ONCE = 2
-"""The database is asked about the one while the next is sorted."""
 
 
 def make_plan(
@@ -54,7 +50,7 @@ def look(
     marks = Marks() if rules.single_pass or is_restored(claimed, claim) else read_marks(scope.control, claim.base)
     evidence = gather(scope, rules, canaries.live if canaries else None, watch)
     sorting = _Sorting(scope, rules, evidence, marks)
-    for some in ahead(sorted_out(scope, rules, evidence), BLOCKS_AT_ONCE):
+    for some in sorted_out(scope, rules, evidence):
         sorting.enter(some)
     healable, outdated = _removed_before(scope, rules, evidence)
     plan = Plan(
