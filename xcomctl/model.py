@@ -5,7 +5,7 @@ Sizes are bytes, times are aware datetimes in UTC, `map_index` is -1 for a task 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from enum import Enum
@@ -205,6 +205,15 @@ class Removal:
 
     object: StoredObject
     kept_as: str
+
+
+Spared: TypeAlias = "Callable[[Sequence[Removal]], Collection[str]]"
+"""The names of those objects that must stay after all, as somebody refers to them by now."""
+
+
+def nothing_spared(removals: Sequence[Removal]) -> Collection[str]:
+    """For objects that nobody but xcomctl itself knows."""
+    return ()
 
 
 @dataclass(frozen=True, slots=True)

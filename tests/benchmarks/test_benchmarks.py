@@ -19,7 +19,9 @@ from benchmarks.goals import GOALS, Goal
 from benchmarks.lab import Lab
 from benchmarks.measuring import ROOT, Contender, Cost, FailedError, Spread, measure, ratios, run
 from benchmarks.row import FLOOR, OURS, SCRIPT, Outcome, Verdict
+from benchmarks.rows import GROUPS
 from benchmarks.rows.scaling import too_much
+from tests.lab import mariadb
 from xcomctl.backend.reference import parse_base, place, recognise
 
 SECONDS = 180
@@ -51,6 +53,18 @@ def test_a_few_rows_and_then_one_more(tmp_path: Path):
     assert not [row["skipped"] for row in second.values() if row["skipped"]]
     page = report.page({"rows": list(second.values())})
     assert page.count("`xcomctl gc --single-pass --yes`") == 4 and "Floor: a listing by obstore" in page
+
+
+def test_every_other_group(tmp_path: Path):
+    others = GROUPS.keys() - {"ls", "plan", "sweep", "get", "du", "sqlite", "migrate"}
+    found = small(tmp_path / "results.json", *sorted(others))
+    started = {"start version", "start help", "start completion", "start ls"}
+    planned = {"gc plan 20 ms", "gc plan 80 ms", "gc plan seaweedfs", "gc plan seaweedfs 20 ms"}
+    sizes = {name for name in found if name.startswith(scale.PREFIX)}
+    on_mariadb = {"ls mariadb", "du mariadb", "gc rows mariadb"}
+    assert found.keys() == started | planned | sizes | on_mariadb and len(sizes) >= 2
+    skipped = {name: row["skipped"] for name, row in found.items() if row["skipped"]}
+    assert skipped == ({} if mariadb.server() else dict.fromkeys(on_mariadb, "no server"))
 
 
 def test_what_fails_is_told_and_loses_nothing_that_was_measured(tmp_path: Path):

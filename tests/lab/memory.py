@@ -17,7 +17,7 @@ from typing import BinaryIO, Literal, NamedTuple, TypeAlias, TypeVar
 
 from xcomctl.backend.storage.paging import in_pages
 from xcomctl.errors import NoFolderError, StorageError
-from xcomctl.model import Deletion, Kept, Outcome, Removal, Return, StoredObject, WayBack
+from xcomctl.model import Deletion, Kept, Outcome, Removal, Return, Spared, StoredObject, WayBack, nothing_spared
 
 NAMES_PER_PAGE = 3
 """So few that things happen between the pages of nearly every listing."""
@@ -230,9 +230,13 @@ class MemoryStore:
     def expiry(self, prefix: str) -> timedelta | None:
         return None
 
-    def remove(self, removals: Sequence[Removal], way: WayBack, *, look_first: bool) -> Iterator[Deletion]:
+    def remove(
+        self, removals: Sequence[Removal], way: WayBack, *, look_first: bool, spared: Spared = nothing_spared
+    ) -> Iterator[Deletion]:
+        staying = spared(removals)
         for removal in removals:
-            yield self._remove(removal, way, look_first)
+            stays = removal.object.name in staying
+            yield Deletion(removal.object, changed=True) if stays else self._remove(removal, way, look_first)
 
     def bring_back(self, kept: Sequence[Kept]) -> Iterator[Return]:
         for each in kept:

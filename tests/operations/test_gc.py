@@ -340,9 +340,9 @@ def test_per_key_refusals_are_named_and_counted(scene: Scene):
     class Denying(Around):
         """The real store, told of an object whose deletion its owner forbids."""
 
-        def remove(self, removals, way, *, look_first):
+        def remove(self, removals, way, *, look_first, **how):
             allowed = [removal for removal in removals if removal.object.name != name]
-            yield from self.real.remove(allowed, way, look_first=look_first)
+            yield from self.real.remove(allowed, way, look_first=look_first, **how)
             yield from (replace_error(removal.object) for removal in removals if removal.object.name == name)
 
     list(scene.run(account, store=Denying(scene.store)))

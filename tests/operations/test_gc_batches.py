@@ -5,19 +5,20 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
 
 from tests.lab.database import Databases
-from tests.lab.proxy import Answer, Rule
+from tests.lab.proxy import Answer, FaultProxy, Reply, Request, Rule
 from tests.operations.scene import Around, Scene
 from tests.operations.wire import Line, line, trial_on
-from xcomctl.errors import ExitCode
+from xcomctl.errors import ExitCode, MetadataError
 from xcomctl.ledger.audit import record_of, removed_by
 from xcomctl.model import Deletion
 from xcomctl.operations.gc import batches
+from xcomctl.operations.gc.batches import Sweep
 
 pytestmark = [pytest.mark.databases("sqlite-3.3"), pytest.mark.stores("file")]
 
@@ -40,13 +41,13 @@ class Told(Around):
         if step is not None:
             self.steps.append((step, frozenset(json.loads(each)["name"] for each in data.splitlines())))
 
-    def remove(self, removals: Any, way: Any, *, look_first: bool) -> Iterator[Deletion]:
+    def remove(self, removals: Any, way: Any, *, look_first: bool, **how: Any) -> Iterator[Deletion]:
         with self.lock:
             self.under_way += 1
             self.most = max(self.most, self.under_way)
         self.steps.append(("removal", frozenset(each.object.name for each in removals)))
         time.sleep(0.05)
-        found = list(self.real.remove(removals, way, look_first=look_first))
+        found = list(self.real.remove(removals, way, look_first=look_first, **how))
         with self.lock:
             self.under_way -= 1
         yield from found
@@ -95,12 +96,12 @@ def test_the_same_goes_however_many_are_under_way(leaky: Scene, monkeypatch: pyt
 
 def test_a_database_that_fails_lets_those_under_way_end_and_begins_no_other(leaky: Scene):
     class Failing(Told):
-        def remove(self, removals: Any, way: Any, *, look_first: bool) -> Iterator[Deletion]:
+        def remove(self, removals: Any, way: Any, *, look_first: bool, **how: Any) -> Iterator[Deletion]:
             with self.lock:
                 self.removals = getattr(self, "removals", 0) + 1
                 if self.removals == 4:
                     leaky.world.sql("ALTER TABLE xcom RENAME TO hidden")
-            return super().remove(removals, way, look_first=look_first)
+            return super().remove(removals, way, look_first=look_first, **how)
 
     store = Failing(leaky.store)
     account = swept(leaky, store)
@@ -111,12 +112,70 @@ def test_a_database_that_fails_lets_those_under_way_end_and_begins_no_other(leak
     assert leaky.collect().deleted.count == ORPHANS - account.deleted.count
 
 
+class Copying(Told):
+    """The real store, where copies take so long that the look before them says nothing any more."""
+
+    def __init__(self, real: Any, meanwhile: Callable[[Sequence[str]], None]) -> None:
+        super().__init__(real)
+        self.meanwhile = meanwhile
+
+    def remove(self, removals: Any, way: Any, *, look_first: bool, **how: Any) -> Iterator[Deletion]:
+        self.meanwhile([each.object.name for each in removals])
+        return super().remove(removals, way, look_first=look_first, **how)
+
+
+def test_what_has_a_row_since_it_was_copied_stays(leaky: Scene, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(batches, "FRESH_SECONDS", 0)
+    revived: list[str] = []
+
+    def push(names: Sequence[str]) -> None:
+        if len(revived) < 3:
+            revived.append(f"file://{names[0]}")
+            run_id = names[0].split("/")[-3]
+            leaky.world.push("d", run_id, "t", value=json.dumps(revived[-1]))
+
+    account = swept(leaky, Copying(leaky.store, push))
+    assert account.exit_code is ExitCode.OK and account.deleted.count == ORPHANS - 3
+    assert set(revived) <= leaky.urls() and len(leaky.urls()) == LIVE + 3
+
+
+def test_nothing_goes_when_nobody_can_look_again(leaky: Scene, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(batches, "FRESH_SECONDS", 0)
+    hidden: list[bool] = []
+
+    def hide(names: Sequence[str]) -> None:
+        if not hidden:
+            hidden.append(True)
+            leaky.world.sql("ALTER TABLE xcom RENAME TO hidden")
+
+    with pytest.raises(MetadataError):
+        swept(leaky, Copying(leaky.store, hide))
+    leaky.world.sql("ALTER TABLE hidden RENAME TO xcom")
+    assert len(leaky.urls()) == LIVE + ORPHANS and leaky.collect().deleted.count == ORPHANS
+
+
+def test_a_look_is_good_for_a_moment(leaky: Scene):
+    """A batch that takes no time is looked up once."""
+    looks: list[int] = []
+    find = Sweep._revived
+
+    def counted(sweep: Sweep, candidates: Sequence[Any]) -> set[str]:
+        looks.append(len(candidates))
+        return find(sweep, candidates)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Sweep, "_revived", counted)
+        patch.setattr(batches, "FRESH_SECONDS", 60)
+        assert swept(leaky, Told(leaky.store)).deleted.count == ORPHANS
+    assert sum(looks) == ORPHANS
+
+
 def test_who_loses_the_lease_begins_no_other(leaky: Scene):
     class Losing(Told):
-        def remove(self, removals: Any, way: Any, *, look_first: bool) -> Iterator[Deletion]:
+        def remove(self, removals: Any, way: Any, *, look_first: bool, **how: Any) -> Iterator[Deletion]:
             control = leaky.scope().control
             control.discard([control.name_of(each) for each in control.listed("lease/")])
-            return super().remove(removals, way, look_first=look_first)
+            return super().remove(removals, way, look_first=look_first, **how)
 
     account = swept(leaky, Losing(leaky.store))
     assert account.exit_code is ExitCode.PARTIAL and "lease was lost" in account.failures[0]["message"]
@@ -145,19 +204,43 @@ def wire(ministack) -> Iterator[Line]:
 
 
 @pytest.mark.parametrize("way", ["trash", "versions"])
-def test_a_store_that_is_too_busy_is_asked_again_later(wire: Line, databases: Databases, monkeypatch, way: str):
+@pytest.mark.parametrize("busy", [Answer(503, "SlowDown"), Answer(500, "SlowDown"), Answer(509, "Bandwidth")], ids=repr)
+def test_a_store_that_is_too_busy_is_asked_again_later(
+    wire: Line, databases: Databases, monkeypatch, way: str, busy: Answer
+):
     monkeypatch.setattr(batches, "BATCH", 2)
     monkeypatch.setattr(batches, "PAUSES_SECONDS", (0.02,) * 30)
     with trial_on(wire, databases, way) as trial:
         for number in range(ORPHANS):
             trial.scene.leak("steady", f"gone {number}")
             trial.scene.push("steady", f"live {number}")
-        wire.proxy.rules = [Rule(Answer(503, "SlowDown"), query="^delete$", body="/steady/gone", after=2, first=20)]
+        before = wire.proxy.faults[Answer]
+        wire.proxy.rules = [Rule(busy, query="^delete$", body="/steady/gone", after=2, first=20)]
         account = trial.scene.collect(store=trial.proxied())
         assert account.failures == [] and account.exit_code is ExitCode.OK
-        assert account.slow_downs == wire.proxy.faults[Answer] == 20, "who sends it again looks for new rows before"
+        assert account.slow_downs == wire.proxy.faults[Answer] - before == 20, (
+            "who sends it again looks for new rows before"
+        )
         assert account.deleted.count >= ORPHANS
         assert not [url for url in trial.scene.urls() if "steady/gone" in url]
+
+
+@pytest.mark.parametrize("way", ["trash", "versions"])
+def test_what_has_a_row_since_the_store_was_too_busy_stays(wire: Line, databases: Databases, monkeypatch, way: str):
+    monkeypatch.setattr(batches, "PAUSES_SECONDS", (0.02,) * 5)
+    monkeypatch.setattr(batches, "FRESH_SECONDS", 60)
+    busy = Answer(503, "SlowDown")
+    with trial_on(wire, databases, way) as trial:
+        trial.scene.push("steady", "live")
+        again, gone = trial.scene.leak("steady", "again"), trial.scene.leak("steady", "gone")
+
+        def refuse(request: Request, proxy: FaultProxy) -> Reply:
+            trial.scene.world.push("steady", "again", "t", value=json.dumps(again))
+            return busy(request, proxy)
+
+        wire.proxy.rules = [Rule(refuse, query="^delete$", body="/steady/again", first=1)]
+        account = trial.scene.collect(store=trial.proxied())
+        assert account.slow_downs == 1 and {again, gone} & trial.scene.urls() == {again}
 
 
 def test_a_width_grows_by_one_halves_once_a_round_and_grows_slowly_then():

@@ -409,9 +409,9 @@ class TestCanary:
         class Ignoring(Around):
             """A store that deletes whatever is there, as Ceph RGW 16 and rclone do."""
 
-            def remove(self, removals, way, *, look_first):
+            def remove(self, removals, way, *, look_first, **how):
                 current = [replace(r, object=self.real.stat(r.object.name) or r.object) for r in removals]
-                yield from self.real.remove(removals if look_first else current, way, look_first=look_first)
+                yield from self.real.remove(removals if look_first else current, way, look_first=look_first, **how)
 
         account = scene.collect(store=Ignoring(scene.store))
         assert account.plan.look_first and account.document()["conditional"] is False

@@ -14,6 +14,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import cycle
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -374,8 +375,8 @@ class Interrupted(Around):
         if prefix.endswith(f"/{BASE_FOLDER}/"):
             self._reach("listed")
 
-    def remove(self, removals: Sequence[Removal], way: WayBack, *, look_first: bool) -> Iterator[Deletion]:
-        yield from self.real.remove(removals, way, look_first=look_first)
+    def remove(self, removals: Sequence[Removal], way: WayBack, *, look_first: bool, **how: Any) -> Iterator[Deletion]:
+        yield from self.real.remove(removals, way, look_first=look_first, **how)
         if not any("/canary/" in removal.object.name for removal in removals):
             self._reach("first batch")
 

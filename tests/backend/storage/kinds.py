@@ -16,7 +16,17 @@ from tests.lab import gcs, s3
 from tests.lab.folder import Folder
 from xcomctl.backend.reference import OWN_FOLDER, Address, parse_base
 from xcomctl.backend.storage import Store, open_store
-from xcomctl.model import Deletion, Kept, Outcome, Removal, Return, StoredObject, WayBack
+from xcomctl.model import (
+    Deletion,
+    Kept,
+    Outcome,
+    Removal,
+    Return,
+    Spared,
+    StoredObject,
+    WayBack,
+    nothing_spared,
+)
 
 KEEP = timedelta(days=7)
 TRASH = f"{OWN_FOLDER}/h/trash/op/000001/"
@@ -95,10 +105,12 @@ class Lab:
         """The keys in xcomctl's own folder."""
         return self.raw.keys(OWN_FOLDER)
 
-    def remove(self, objects: Iterable[StoredObject], *, look_first: bool = False) -> dict[str, Deletion]:
+    def remove(
+        self, objects: Iterable[StoredObject], *, look_first: bool = False, spared: Spared = nothing_spared
+    ) -> dict[str, Deletion]:
         """What became of each, by key. Every object has an answer, and one only."""
         removals = [Removal(each, self._place(each.name)) for each in objects]
-        deletions = list(self.store.remove(removals, self.way, look_first=look_first))
+        deletions = list(self.store.remove(removals, self.way, look_first=look_first, spared=spared))
         assert sorted(d.object.name for d in deletions) == sorted(r.object.name for r in removals)
         return {deletion.object.name[len(self.prefix) :]: deletion for deletion in deletions}
 

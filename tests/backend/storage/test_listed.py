@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from typing import Any
 
 import pytest
+from fsspec.asyn import get_loop
 
 from tests.backend.storage.kinds import Lab, opened
 from tests.backend.storage.test_s3 import through_a_proxy
 from tests.lab.proxy import Answer, Cut, Lost, Reset, Rule, Silent
 from tests.lab.s3_answers import repeated_page, substituted, truncated_page
 from xcomctl.backend.storage import Store, s3_listing, s3_pages
+from xcomctl.backend.storage.s3_pages import Page
 from xcomctl.errors import ForbiddenError, StorageError
-from xcomctl.model import StoredObject
+from xcomctl.model import UNDATED, Objects, StoredObject
 
 BOTH = ("ministack-trash", "seaweedfs-trash")
 STRANGE = (
@@ -285,3 +288,45 @@ def test_other_stores_list_in_pages(lab: Lab) -> None:
     fill(lab, [f"d/{n}/x" for n in range(20)])
     assert everything(lab.store, lab.prefix, HINTS) == one_by_one(lab.store, lab.prefix)
     assert len(everything(lab.store, lab.prefix)) == 20
+
+
+SIGNS = ("a", "b-", "c.", "é", "\ufb01", "\uffee", "😀", "\U0001f680")
+
+
+class InUTF16:
+    """A store that orders names so, as no server of the lab does; it answers at most so many at a time."""
+
+    def __init__(self, names: Collection[str], size: int) -> None:
+        self._names = sorted(names, key=self._place)
+        self._size = size
+
+    async def ask(self, **query: Any) -> Page:
+        prefix, after = query["Prefix"], self._place(query.get("ContinuationToken", query.get("StartAfter", "")))
+        left = [name for name in self._names if name.startswith(prefix) and self._place(name) > after]
+        if "Delimiter" in query:
+            below = {name: name[len(prefix) :].partition("/") for name in left}
+            folders = {f"{prefix}{first}/" for first, slash, _ in below.values() if slash}
+            return Page(self._objects([name for name in left if not below[name][1]]), sorted(folders), None)
+        page = left[: min(self._size, query.get("MaxKeys", self._size))]
+        return Page(self._objects(page), [], page[-1] if len(left) > len(page) else None)
+
+    def _place(self, name: str) -> bytes:
+        return name.encode("utf-16-be")
+
+    def _objects(self, names: Sequence[str]) -> Objects:
+        return Objects.of([StoredObject(name, 1, UNDATED, None) for name in names])
+
+
+@pytest.mark.parametrize("size", [1, 2, 7])
+def test_a_store_that_orders_names_as_utf_16_is_listed_whole_or_not_at_all(size: int) -> None:
+    """Where its pages by chance look as if they were in the order of bytes, nothing is missing."""
+    whole = 0
+    for seed in range(500):
+        dice = random.Random(seed)
+        names = {"/".join(dice.choices(SIGNS, k=dice.randint(1, 4))) for _ in range(dice.choice((9, 40)))}
+        known = dice.sample(sorted(names), 5)
+        with suppress(StorageError):
+            pages = list(s3_listing.all_pages(get_loop(), InUTF16(names, size).ask, "", known))
+            assert sorted(name for page in pages for name in page.names) == sorted(names), seed
+            whole += 1
+    assert whole > 0

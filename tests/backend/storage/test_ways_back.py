@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 import pytest
 
 from tests.backend.storage.kinds import KEEP, KINDS, Lab, is_restored, require_conditions
-from xcomctl.model import Deletion, Outcome, StoredObject
+from xcomctl.errors import MetadataError
+from xcomctl.model import Deletion, Outcome, Removal, StoredObject, WayBack
 
 NAMES = (
     "d/r:00+00:00/t/plain",
@@ -172,3 +174,32 @@ def test_xcomctls_own_objects_may_have_any_name(lab: Lab) -> None:
     assert {key: lab.raw.get(key) for key in lab.raw.keys("")} == {key: key.encode() for key in keys}
     lab.store.discard([lab.prefix + key for key in keys])
     assert lab.raw.keys("") == set()
+
+
+@LOOK_FIRST
+def test_what_is_spared_stays_and_is_asked_for_between_copies_and_deletes(lab: Lab, look_first: bool) -> None:
+    listed = lab.put(*(f"d/{number}" for number in range(40)))
+    staying = {listed[f"d/{number}"].name for number in range(0, 40, 7)}
+    seen: list[tuple[int, int]] = []
+
+    def spared(removals: Sequence[Removal]) -> Collection[str]:
+        assert sorted(each.object.name for each in removals) == sorted(each.name for each in listed.values())
+        seen.append((len(lab.keys()), len(lab.copies())))
+        return staying
+
+    deletions = lab.remove(listed.values(), look_first=look_first, spared=spared)
+    is_copied = lab.way is WayBack.TRASH and not lab.raw.url.startswith("file:")
+    assert seen == [(40, 40 if is_copied else 0)]
+    assert {each.object.name for each in deletions.values() if each.changed} == staying
+    assert {each.name for each in lab.listed().values()} == staying and not any(e.error for e in deletions.values())
+    assert len(lab.kept_bytes()) == 40 - len(staying), "no copy is left of what stays"
+
+
+def test_where_nobody_can_tell_what_must_stay_nothing_goes(lab: Lab) -> None:
+    def failing(removals: Sequence[Removal]) -> Collection[str]:
+        raise MetadataError("the database is gone")
+
+    listed = lab.put("d/1", "d/2")
+    with pytest.raises(MetadataError):
+        lab.remove(listed.values(), spared=failing)
+    assert set(lab.listed()) == {"d/1", "d/2"}

@@ -16,7 +16,7 @@ from typing import Any, BinaryIO, Protocol
 from xcomctl import compat
 from xcomctl.backend.reference import Address, Location
 from xcomctl.errors import StorageError
-from xcomctl.model import Deletion, Kept, Removal, Return, StorageOptions, StoredObject, WayBack
+from xcomctl.model import Deletion, Kept, Removal, Return, Spared, StorageOptions, StoredObject, WayBack, nothing_spared
 
 
 class Store(Protocol):
@@ -74,10 +74,14 @@ class Store(Protocol):
     def expiry(self, prefix: str) -> timedelta | None:
         """After what time the bucket deletes objects below `prefix` by a rule of its own; None where none is known."""
 
-    def remove(self, removals: Sequence[Removal], way: WayBack, *, look_first: bool) -> Iterator[Deletion]:
+    def remove(
+        self, removals: Sequence[Removal], way: WayBack, *, look_first: bool, spared: Spared = nothing_spared
+    ) -> Iterator[Deletion]:
         """Remove each object unless it has changed since it was listed, leaving a way back; say what became of each.
 
         With `look_first` each is looked up just before, for stores that do not honour a condition on the delete.
+        `spared` is asked after all that takes long, as copies do, and right before the delete; what it raises comes
+        through, and then nothing was asked of the store for what has no answer yet.
         """
 
     def bring_back(self, kept: Sequence[Kept]) -> Iterator[Return]:

@@ -18,7 +18,7 @@ from xcomctl.backend.storage.clock import time_of
 from xcomctl.backend.storage.gcs_requests import Answer, MissingError, Requests, is_refusal
 from xcomctl.backend.storage.paging import broken_off, require_below
 from xcomctl.errors import StorageError
-from xcomctl.model import Deletion, Kept, Outcome, Removal, Return, StoredObject, WayBack
+from xcomctl.model import Deletion, Kept, Outcome, Removal, Return, Spared, StoredObject, WayBack, nothing_spared
 
 if TYPE_CHECKING:
     from gcsfs import GCSFileSystem
@@ -151,16 +151,31 @@ class GCSStore:
         told = [after for about, after in self._policy.expiries if prefix.startswith(about) or about.startswith(prefix)]
         return min(told, default=None)
 
-    def remove(self, removals: Sequence[Removal], way: WayBack, *, look_first: bool) -> Iterator[Deletion]:
+    def remove(
+        self, removals: Sequence[Removal], way: WayBack, *, look_first: bool, spared: Spared = nothing_spared
+    ) -> Iterator[Deletion]:
         """DELETE each generation that was listed; the copy of what was kept after all is dropped."""
         idle = []
-        for removal, deletion in zip(
-            removals, self._together(partial(self._remove_one, way, look_first), removals), strict=True
-        ):
+        for removal, deletion in self._removed(removals, way, look_first, spared):
             if way is WayBack.TRASH and (deletion.changed or (deletion.error and not deletion.unknown)):
                 idle.append(removal.kept_as)
             yield deletion
         self._discard_idle(idle)
+
+    def _removed(
+        self, removals: Sequence[Removal], way: WayBack, look_first: bool, spared: Spared
+    ) -> Iterator[tuple[Removal, Deletion]]:
+        ready = []
+        prepared = self._together(partial(self._prepared, way, look_first), removals)
+        for removal, refused in zip(removals, prepared, strict=True):
+            if refused is None:
+                ready.append(removal)
+            else:
+                yield removal, refused
+        staying = spared(ready)
+        going = [removal for removal in ready if removal.object.name not in staying]
+        yield from ((each, Deletion(each.object, changed=True)) for each in ready if each.object.name in staying)
+        yield from zip(going, self._together(partial(self._delete_one, way), going), strict=True)
 
     def bring_back(self, kept: Sequence[Kept]) -> Iterator[Return]:
         """Restore each object where there is none; then the copies are of no use any more."""
@@ -260,10 +275,9 @@ class GCSStore:
         except FileNotFoundError:
             return
 
-    async def _remove_one(self, way: WayBack, look_first: bool, removal: Removal) -> Deletion:
-        """Look, copy, delete: as much of it as is asked for, until something speaks against it."""
+    async def _prepared(self, way: WayBack, look_first: bool, removal: Removal) -> Deletion | None:
+        """Look and copy, as much of it as is asked for; what spoke against it, or None."""
         listed = removal.object
-        condition = listed.version or NO_OBJECT  # what came without a generation is kept
         try:
             found = await self._look(listed.name) if look_first else listed
             if found is None:
@@ -271,19 +285,21 @@ class GCSStore:
             if found.version != listed.version:
                 return Deletion(listed, changed=True)
             if way is WayBack.TRASH:
-                await self._rewrite("copy", listed.name, removal.kept_as, {"ifSourceGenerationMatch": condition})
+                condition = {"ifSourceGenerationMatch": _condition(listed)}
+                await self._rewrite("copy", listed.name, removal.kept_as, condition)
         except FileNotFoundError:
             return Deletion(listed, vanished=True)
         except FileExistsError:
             return Deletion(listed, changed=True)
         except StorageError as error:
             return Deletion(listed, error=error.message)
-        return await self._delete_one(listed, condition, None if way is WayBack.TRASH else listed.version)
+        return None
 
-    async def _delete_one(self, listed: StoredObject, condition: str, handle: str | None) -> Deletion:
-        name, query = listed.name, {"ifGenerationMatch": condition}
+    async def _delete_one(self, way: WayBack, removal: Removal) -> Deletion:
+        listed = removal.object
+        query = {"ifGenerationMatch": _condition(listed)}
         try:
-            await self._requests.ask("delete", name, "DELETE", "o", name, kind=None, query=query)
+            await self._requests.ask("delete", listed.name, "DELETE", "o", listed.name, kind=None, query=query)
         except MissingError as missing:
             if not missing.asked_again:
                 return Deletion(listed, vanished=True)
@@ -291,7 +307,7 @@ class GCSStore:
             return Deletion(listed, changed=True)
         except StorageError as error:
             return Deletion(listed, error=error.message, unknown=not is_refusal(error))
-        return Deletion(listed, handle=handle)
+        return Deletion(listed, handle=None if way is WayBack.TRASH else listed.version)
 
     async def _bring_back_one(self, kept: Kept) -> Return:
         try:
@@ -336,6 +352,11 @@ class GCSStore:
             if answer.content["done"]:
                 return
             token = answer.content["rewriteToken"]
+
+
+def _condition(listed: StoredObject) -> str:
+    """The generation that was listed; what came without one is kept."""
+    return listed.version or NO_OBJECT
 
 
 def _policy(bucket: Mapping[str, Any]) -> Policy:

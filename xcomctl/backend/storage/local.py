@@ -18,10 +18,13 @@ from typing import BinaryIO, TypeVar
 from xcomctl.backend.reference import HALF_WRITTEN, OWN_FOLDER
 from xcomctl.backend.storage.paging import in_pages
 from xcomctl.errors import NoFolderError, StorageError
-from xcomctl.model import Deletion, Kept, Outcome, Removal, Return, StoredObject, WayBack
+from xcomctl.model import Deletion, Kept, Outcome, Removal, Return, Spared, StoredObject, WayBack, nothing_spared
 
 NO_LINKS = (errno.EPERM, errno.EXDEV, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK)
 """What file systems without hard links answer."""
+
+FILES_AT_ONCE = 100
+"""Between two looks whether any of them must stay."""
 
 HINTS = {
     errno.ENOSPC: "the volume is full",
@@ -154,10 +157,16 @@ class LocalStore:
         """None: files have no rules of their own."""
         return None
 
-    def remove(self, removals: Sequence[Removal], way: WayBack, *, look_first: bool) -> Iterator[Deletion]:
+    def remove(
+        self, removals: Sequence[Removal], way: WayBack, *, look_first: bool, spared: Spared = nothing_spared
+    ) -> Iterator[Deletion]:
         """Move each file that is still the one that was listed: here every removal looks first."""
-        for removal in removals:
-            yield self._move(removal)
+        for start in range(0, len(removals), FILES_AT_ONCE):
+            some = removals[start : start + FILES_AT_ONCE]
+            staying = spared(some)
+            for removal in some:
+                stays = removal.object.name in staying
+                yield Deletion(removal.object, changed=True) if stays else self._move(removal)
 
     def bring_back(self, kept: Sequence[Kept]) -> Iterator[Return]:
         """Move each file back where nothing is in its place."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from xcomctl.backend.storage.paging import in_pages
 from xcomctl.errors import StorageError
-from xcomctl.model import Deletion, Kept, Outcome, Removal, Return, StoredObject, WayBack
+from xcomctl.model import Deletion, Kept, Outcome, Removal, Return, Spared, StoredObject, WayBack, nothing_spared
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -94,7 +94,9 @@ class OtherStore:
         """None: what rules such a store has is not asked."""
         return None
 
-    def remove(self, removals: Sequence[Removal], way: WayBack, *, look_first: bool) -> Iterator[Deletion]:
+    def remove(
+        self, removals: Sequence[Removal], way: WayBack, *, look_first: bool, spared: Spared = nothing_spared
+    ) -> Iterator[Deletion]:
         """Nothing: a condition that holds for this store is not known."""
         for removal in removals:
             yield Deletion(removal.object, error="gc does not delete on this kind of store")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import re
-from base64 import b64encode
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from base64 import b64decode, b64encode
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -17,11 +17,23 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 from xcomctl import __version__
 from xcomctl.backend.storage.body import streamed
 from xcomctl.backend.storage.clock import time_of
-from xcomctl.backend.storage.s3_deletes import delete_objects
+from xcomctl.backend.storage.s3_deletes import BUSY, delete_objects, is_busy
 from xcomctl.backend.storage.s3_listing import REQUESTS_AT_ONCE, all_pages
 from xcomctl.backend.storage.s3_pages import Page, object_of, page
+from xcomctl.backend.storage.s3_repeats import Repeats
 from xcomctl.errors import ForbiddenError, StorageError
-from xcomctl.model import Deletion, Kept, Objects, Outcome, Removal, Return, StoredObject, WayBack
+from xcomctl.model import (
+    Deletion,
+    Kept,
+    Objects,
+    Outcome,
+    Removal,
+    Return,
+    Spared,
+    StoredObject,
+    WayBack,
+    nothing_spared,
+)
 
 if TYPE_CHECKING:
     from s3fs import S3FileSystem
@@ -37,8 +49,6 @@ CHANGED = frozenset({"PreconditionFailed", "ConditionalRequestConflict", "412", 
 FORBIDDEN = frozenset({"AccessDenied", "AllAccessDisabled", "403"})
 """What S3 calls the refusal of a deed; keys that are wrong or expired have codes of their own."""
 GONE = frozenset({"NoSuchKey", "404"})
-BUSY = frozenset({"SlowDown", "ServiceUnavailable", "RequestLimitExceeded", "TooManyRequests", "503", "429"})
-"""What a store says that wants fewer requests."""
 
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]|[\r\n\t]")
 """Characters that the XML body of DeleteObjects cannot carry, or that parsers normalise."""
@@ -58,6 +68,7 @@ class S3Store:
         self.left_versions: list[str] = []
         self._known: dict[tuple[str, str], bool] = {}
         self._filesystem = filesystem
+        self._repeats = Repeats(filesystem, bucket)
         filesystem.config_kwargs = {**CONFIG, **filesystem.config_kwargs}
         filesystem.retries = 1  # botocore asks again and says so; s3fs says nothing, and what it did itself looks alien
 
@@ -120,27 +131,30 @@ class S3Store:
         return streamed(self._filesystem.loop, body.read, body.close)
 
     def write(self, name: str, data: bytes) -> None:
-        """PUT."""
-        self._call("write", name, "put_object", Key=name, Body=data)
+        """PUT, with an MD5 that the store compares."""
+        sent = _sent(name, data)
+        self._require_written(name, sent, self._call("write", name, "put_object", **sent))
 
     def create(self, name: str, data: bytes) -> None:
-        """PUT with If-None-Match where botocore knows it, and with an MD5 that the store compares.
-
-        An answer whose ETag is this MD5 says what the store holds; after any other, as with KMS, HEAD has to.
-        """
-        digest = md5(data, usedforsecurity=False).digest()
+        """The same with If-None-Match, where botocore knows it."""
+        sent = _sent(name, data)
         condition = {"IfNoneMatch": "*"} if self._knows("PutObject", "IfNoneMatch") else {}
-        sent = {"Key": name, "Body": data, "ContentMD5": b64encode(digest).decode(), **condition}
         try:
-            if self._call("write", name, "put_object", **sent).get("ETag") == f'"{digest.hex()}"':
-                return
+            answer = self._repeat("write", name, "put_object", **sent, **condition)
         except StorageError as error:
             if _code(error.__cause__) not in CHANGED:
                 raise
             if not self._is_ours(name, data):  # ours it is where the answer was lost, and the request sent again
                 raise FileExistsError(f"s3://{self._bucket}/{name}") from error
+            return
+        self._require_written(name, sent, answer)
+
+    def _require_written(self, name: str, sent: Mapping[str, Any], answer: Answer) -> None:
+        """An answer whose ETag is the MD5 says what the store holds; after any other, as with KMS, HEAD has to."""
+        if answer.get("ETag") == f'"{b64decode(sent["ContentMD5"]).hex()}"':
+            return
         found = self.stat(name)
-        if found is None or found.size_bytes != len(data):
+        if found is None or found.size_bytes != len(sent["Body"]):
             raise StorageError(
                 f"s3://{self._bucket}/{name} was written, and is not there as it was sent",
                 hint="is the store consistent? nothing refers to this object",
@@ -213,13 +227,15 @@ class S3Store:
         days = [_expires_after(rule) for rule in answer.get("Rules", []) if _is_about(rule, prefix)]
         return min((timedelta(days=each) for each in days if each is not None), default=None)
 
-    def remove(self, removals: Sequence[Removal], way: WayBack, *, look_first: bool) -> Iterator[Deletion]:
+    def remove(
+        self, removals: Sequence[Removal], way: WayBack, *, look_first: bool, spared: Spared = nothing_spared
+    ) -> Iterator[Deletion]:
         """DeleteObjects with each key's ETag, after a copy where the bucket keeps no versions."""
         for start in range(0, len(removals), KEYS_PER_DELETE):
             batch = removals[start : start + KEYS_PER_DELETE]
             left, settled = self._unchanged(batch) if look_first else (batch, [])
             yield from settled
-            yield from self._with_copies(left) if way is WayBack.TRASH else self._delete([r.object for r in left])
+            yield from self._with_copies(left, spared) if way is WayBack.TRASH else self._unspared(left, spared)
 
     def bring_back(self, kept: Sequence[Kept]) -> Iterator[Return]:
         """Delete the marker that hides the object, or copy it back where no object is."""
@@ -277,14 +293,14 @@ class S3Store:
                 settled.append(Deletion(removal.object, vanished=True))
             elif isinstance(head, Exception):
                 error = self._explained("look up", removal.object.name, head)
-                settled.append(Deletion(removal.object, error=error, slow_down=_code(head) in BUSY))
+                settled.append(Deletion(removal.object, error=error, slow_down=_is_busy(head)))
             elif head.get("ETag") != removal.object.version:
                 settled.append(Deletion(removal.object, changed=True))
             else:
                 left.append(removal)
         return left, settled
 
-    def _with_copies(self, removals: Sequence[Removal]) -> Iterator[Deletion]:
+    def _with_copies(self, removals: Sequence[Removal], spared: Spared) -> Iterator[Deletion]:
         """Copy, then delete; the copy of what was kept after all is dropped.
 
         Each was there for the copy. One that is not there for the delete went by that, and the answer was lost: aiohttp
@@ -294,11 +310,17 @@ class S3Store:
         yield from settled
         copies = {removal.object.name: removal.kept_as for removal in copied}
         idle = []
-        for deletion in self._delete([removal.object for removal in copied]):
+        for deletion in self._unspared(copied, spared):
             if deletion.changed or (deletion.error and not deletion.unknown):
                 idle.append(copies[deletion.object.name])
             yield replace(deletion, vanished=False)
         self._discard_idle(idle)
+
+    def _unspared(self, removals: Sequence[Removal], spared: Spared) -> Iterator[Deletion]:
+        """Delete all but those that must stay."""
+        staying = spared(removals)
+        yield from (Deletion(each.object, changed=True) for each in removals if each.object.name in staying)
+        yield from self._delete([each.object for each in removals if each.object.name not in staying])
 
     def _discard_idle(self, copies: Sequence[str]) -> None:
         """Drop copies that nobody needs. What cannot be dropped goes when the trash is emptied."""
@@ -306,20 +328,38 @@ class S3Store:
             self.discard(copies)
 
     def _copied(self, removals: Sequence[Removal]) -> tuple[list[Removal], list[Deletion]]:
-        """The removals of which there is a copy now, and what became of the others."""
+        """The removals of which there is surely a copy now, and what became of the others."""
         left, settled = [], []
         copies = self._together([("copy_object", self._copying(removal)) for removal in removals])
         for removal, copy in zip(removals, copies, strict=True):
-            if not isinstance(copy, Exception):
-                left.append(removal)
-            elif isinstance(copy, FileNotFoundError):
+            if isinstance(copy, FileNotFoundError):
                 settled.append(Deletion(removal.object, vanished=True))
-            elif _code(copy) in CHANGED:
+            elif isinstance(copy, Exception) and _code(copy) in CHANGED:
                 settled.append(Deletion(removal.object, changed=True))
-            else:
+            elif isinstance(copy, Exception):
                 error = self._explained("copy", removal.object.name, copy)
-                settled.append(Deletion(removal.object, error=error, slow_down=_code(copy) in BUSY))
+                settled.append(Deletion(removal.object, error=error, slow_down=_is_busy(copy)))
+            elif doubt := self._lacks(copy, removal.object, removal.kept_as):
+                settled.append(Deletion(removal.object, error=doubt))
+            else:
+                left.append(removal)
         return left, settled
+
+    def _lacks(self, answer: Answer, wanted: StoredObject, name: str) -> str | None:
+        """Why an answer to CopyObject is no proof of a copy; None where it is.
+
+        botocore takes any answer of 2xx without a body, and any well-formed page, for a success. Whoever tells an ETag
+        in a CopyObjectResult has made one; after anything else HEAD has to say so.
+        """
+        if answer.get("CopyObjectResult", {}).get("ETag"):
+            return None
+        try:
+            found = self.stat(name)
+        except StorageError as error:
+            return error.message
+        if found is not None and found.size_bytes == wanted.size_bytes:
+            return None
+        return f"cannot copy s3://{self._bucket}/{wanted.name}: the store said that it did, and there is no copy"
 
     def _copying(self, removal: Removal) -> dict[str, object]:
         condition = {"CopySourceIfMatch": removal.object.version} if removal.object.version else {}
@@ -362,7 +402,9 @@ class S3Store:
         """A copy to where no object is."""
         condition = {"IfNoneMatch": "*"} if self._knows("CopyObject", "IfNoneMatch") else {}
         place = {"Key": kept.object.name, "CopySource": {"Bucket": self._bucket, **source}}
-        self._call("restore", kept.object.name, "copy_object", **place, **condition)
+        answer = self._call("restore", kept.object.name, "copy_object", **place, **condition)
+        if doubt := self._lacks(answer, kept.object, kept.object.name):
+            return Return(kept, Outcome.FAILED, doubt)
         return Return(kept, Outcome.RESTORED)
 
     def _delete(self, objects: Sequence[StoredObject]) -> Iterator[Deletion]:
@@ -381,7 +423,7 @@ class S3Store:
             answer = self._delete_objects(keys, may_wait=False)
         except (StorageError, FileNotFoundError) as error:
             unknown = not isinstance(error.__cause__, PermissionError)
-            busy = _code(error.__cause__) in BUSY
+            busy = _is_busy(error.__cause__)
             yield from (Deletion(listed, error=str(error), unknown=unknown, slow_down=busy) for listed in objects)
             return
         gone, failed = (
@@ -403,7 +445,7 @@ class S3Store:
             response = _response(error.__cause__)
             if _code(error.__cause__) in CHANGED | GONE:
                 return self._refused(listed, response["Error"], response)
-            unknown, busy = not isinstance(error.__cause__, PermissionError), _code(error.__cause__) in BUSY
+            unknown, busy = not isinstance(error.__cause__, PermissionError), _is_busy(error.__cause__)
             return Deletion(listed, error=str(error), unknown=unknown, slow_down=busy)
         return Deletion(listed, handle=answer.get("VersionId") if answer.get("DeleteMarker") else None)
 
@@ -463,28 +505,34 @@ class S3Store:
 
             async def one(method: str, arguments: dict[str, object]) -> Any:
                 async with gate:
-                    return await self._filesystem._call_s3(method, Bucket=self._bucket, **arguments)
+                    return await self._repeats.call(method, **arguments)
 
             return await asyncio.gather(*(one(*call) for call in calls), return_exceptions=True)
 
         return cast("list[Any]", sync(self._filesystem.loop, gather)) if calls else []
 
     def _delete_objects(self, keys: Sequence[Mapping[str, str]], name: str = "", *, may_wait: bool) -> Answer:
-        from fsspec.asyn import sync
-
         asked = partial(delete_objects, self._filesystem, self._bucket, keys, may_wait=may_wait)
-        try:
-            return cast("Answer", sync(self._filesystem.loop, asked))
-        except Exception as error:
-            raise self._failed("delete", name, "delete_objects", error) from error
+        return self._done("delete", name, "delete_objects", asked)
 
     def _call(self, verb: str, name: str, method: str, **arguments: object) -> Answer:
-        """One request, with botocore's own retries. A missing object is a FileNotFoundError, all else a StorageError.
+        """One request, with botocore's own retries."""
+        asked = partial(self._filesystem._call_s3, method, Bucket=self._bucket, **arguments)
+        return self._done(verb, name, method, asked)
+
+    def _repeat(self, verb: str, name: str, method: str, **arguments: object) -> Answer:
+        """The same of one of many that differ in names: what it answers is no more than an ETag."""
+        return self._done(verb, name, method, partial(self._repeats.call, method, **arguments))
+
+    def _done(self, verb: str, name: str, method: str, asked: Callable[[], Awaitable[Answer]]) -> Answer:
+        """An answer. A missing object is a FileNotFoundError, all else a StorageError.
 
         Besides its own errors s3fs lets through those of botocore, of asyncio, and TypeError for an unknown option.
         """
+        from fsspec.asyn import sync
+
         try:
-            return cast("Answer", self._filesystem.call_s3(method, Bucket=self._bucket, **arguments))
+            return cast("Answer", sync(self._filesystem.loop, asked))
         except Exception as error:
             raise self._failed(verb, name, method, error) from error
 
@@ -509,6 +557,11 @@ class S3Store:
         return f"cannot {verb} s3://{self._bucket}/{name}: {reason}"
 
 
+def _sent(name: str, data: bytes) -> dict[str, Any]:
+    digest = md5(data, usedforsecurity=False).digest()
+    return {"Key": name, "Body": data, "ContentMD5": b64encode(digest).decode()}
+
+
 def _response(error: BaseException | None) -> Answer:
     """What the server said: s3fs puts botocore's error behind a translation of it."""
     if not hasattr(error, "response"):
@@ -519,6 +572,11 @@ def _response(error: BaseException | None) -> Answer:
 def _code(error: BaseException | None) -> str:
     """What the server called its refusal."""
     return str(_response(error).get("Error", {}).get("Code", ""))
+
+
+def _is_busy(error: BaseException | None) -> bool:
+    """Whether the store wanted fewer requests."""
+    return is_busy(_response(error))
 
 
 def _same_bytes(one: Answer, other: Answer) -> bool:

@@ -33,7 +33,8 @@ _LISTS = {"Deleted": "Deleted", "Error": "Errors"}
 
 _FIELDS = frozenset({"Key", "VersionId", "DeleteMarker", "DeleteMarkerVersionId", "Code", "Message"})
 
-_BUSY = (429, 503)
+BUSY = frozenset({"SlowDown", "ServiceUnavailable", "RequestLimitExceeded", "TooManyRequests", "429", "503", "509"})
+"""What a store says that wants fewer requests."""
 
 Key = Mapping[str, str]
 Answer = Mapping[str, Any]
@@ -64,6 +65,12 @@ def written(keys: Sequence[Key]) -> bytes:
     return f'<Delete xmlns="{_XMLNS}">{objects}</Delete>'.encode()
 
 
+def is_busy(answer: Answer) -> bool:
+    """Whether the store wants fewer requests, by what it says or by its status."""
+    told = answer.get("Error", {}).get("Code"), str(answer.get("ResponseMetadata", {}).get("HTTPStatusCode"))
+    return not BUSY.isdisjoint(told)
+
+
 def _members(key: Key) -> str:
     return "".join(f"<{name}>{escape(value)}</{name}>" for name, value in key.items())
 
@@ -74,23 +81,24 @@ def read(body: bytes) -> dict[str, list[dict[str, Any]]] | None:
         root = ElementTree.fromstring(body)  # noqa: S314 botocore reads it so too
     except ElementTree.ParseError:
         return None
-    if _name(root) != "DeleteResult":
+    if name_of(root) != "DeleteResult":
         return None
     told: dict[str, list[dict[str, Any]]] = {}
     for entry in root:
-        if (kind := _LISTS.get(_name(entry))) is not None:
+        if (kind := _LISTS.get(name_of(entry))) is not None:
             told.setdefault(kind, []).append(_fields(entry))
     return told
 
 
 def _fields(entry: ElementTree.Element) -> dict[str, Any]:
-    fields: dict[str, Any] = {name: each.text or "" for each in entry if (name := _name(each)) in _FIELDS}
+    fields: dict[str, Any] = {name: each.text or "" for each in entry if (name := name_of(each)) in _FIELDS}
     if "DeleteMarker" in fields:
         fields["DeleteMarker"] = fields["DeleteMarker"] == "true"
     return fields
 
 
-def _name(element: ElementTree.Element) -> str:
+def name_of(element: ElementTree.Element) -> str:
+    """Without the namespace, which not all stores write."""
     return element.tag.rpartition("}")[2]
 
 
@@ -117,5 +125,5 @@ def _refuse(response: tuple[Any, dict[str, Any]] | None, **_: object) -> None:
     if asked is None or asked.may_wait or response is None:
         return
     told = response[1]
-    if told["ResponseMetadata"]["HTTPStatusCode"] in _BUSY:
+    if is_busy(told):
         raise ClientError(told, "DeleteObjects")

@@ -39,6 +39,9 @@ PAGES_BEFORE_A_GUESS = 4
 """A span that has as many may have as many again; then it is guessed at twice that, and so on."""
 GUESSES = 16
 
+_SURROGATES = "\ud800"
+"""From here on UTF-16 orders otherwise than bytes."""
+
 _LAST = "\U0010ffff"
 """After all that begins alike."""
 
@@ -230,7 +233,8 @@ def _require_order(prefix: str, after: str, objects: Objects) -> None:
 
 
 def _spread(names: Sequence[str], count: int) -> Sequence[str]:
-    """So many of the names, or all, at even distances."""
+    """So many of the names, or all, at even distances; none that comes elsewhere in the order of UTF-16."""
+    names = [name for name in names if name.isascii() or max(name) < _SURROGATES]
     step = -(-len(names) // count) if names else 1
     return names[step - 1 :: step]
 

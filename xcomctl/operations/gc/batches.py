@@ -1,26 +1,28 @@
 """The batches of a sweep, several under way at a time.
 
 What makes one safe is the order within it: the lease is held still, its rows are looked up once more, its intent is
-written, it is deleted, its outcome is written. The first goes alone: what is wrong with all shows there. Batches become
-more while the store keeps up, and fewer when it asks for that. Whatever breaks begins no other; those under way come to
-their end, and are told.
+written, it is deleted, its outcome is written. Where copies or anything else before the delete take long, its rows are
+looked up again right before. The first goes alone: what is wrong with all shows there. Batches become more while the
+store keeps up, and fewer when it asks for that. Whatever breaks begins no other; those under way come to their end, and
+are told.
 """
 
 from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
+from math import inf
 from threading import Event, Lock
 
 from xcomctl.backend.reference import Placement
 from xcomctl.errors import XcomctlError
 from xcomctl.ledger import Lease
 from xcomctl.ledger.audit import Batch, batch_of, write_intent, write_outcome
-from xcomctl.model import Deletion
+from xcomctl.model import Deletion, Removal
 from xcomctl.operations.concurrency import Crew
 from xcomctl.operations.gc.account import Account
 from xcomctl.operations.gc.candidates import Candidate
@@ -35,6 +37,9 @@ AT_ONCE = 12
 
 BREATH_SECONDS = 5.0
 """How long nothing may happen before the lease is looked after."""
+
+FRESH_SECONDS = 1.0
+"""No delete is sent on a look at the rows that began longer ago."""
 
 PAUSES_SECONDS = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
 """How long a store that is too busy is left alone, each time about so long."""
@@ -155,6 +160,7 @@ class Sweep:
         """One batch. Whatever has a row again, or an owner at work, is kept."""
         plan, control = self._account.plan, self._scope.control
         self._lease.require()
+        looked_at = time.monotonic()
         revived = self._revived(candidates)
         kept = [Deletion(each.object, changed=True) for each in candidates if each.placement.unique in revived]
         going = [each for each in candidates if each.placement.unique not in revived]
@@ -166,7 +172,7 @@ class Sweep:
         if self._left.is_set():
             return Swept(number, kept)
         self._account.unanswered.add(number)
-        outcomes, error = self._removed(batch, {each.object.name: each for each in going})
+        outcomes, error = self._removed(batch, {each.object.name: each for each in going}, looked_at)
         try:
             write_outcome(control, batch, outcomes)
         except XcomctlError as unwritten:
@@ -174,17 +180,20 @@ class Sweep:
         return Swept(number, [*kept, *outcomes], error)
 
     def _removed(
-        self, batch: Batch, candidates: dict[str, Candidate]
+        self, batch: Batch, candidates: Mapping[str, Candidate], looked_at: float
     ) -> tuple[Sequence[Deletion], XcomctlError | None]:
         """What became of each. What the store was too busy for is tried again after a pause, if still an orphan."""
         outcomes: dict[str, Deletion] = {}
         asked = batch.removals
         for pause in (*PAUSES_SECONDS, None):
             begun_at = time.monotonic()
-            for deletion in self._scope.store.remove(
-                asked, self._account.plan.way, look_first=self._account.plan.look_first
-            ):
-                outcomes[deletion.object.name] = _told(deletion, outcomes.get(deletion.object.name))
+            try:
+                for deletion in self._asked(asked, candidates, looked_at):
+                    outcomes[deletion.object.name] = _told(deletion, outcomes.get(deletion.object.name))
+            except XcomctlError as error:
+                for each in asked:
+                    outcomes.setdefault(each.object.name, Deletion(each.object, error=error.message))
+                return list(outcomes.values()), error
             asked = tuple(each for each in asked if outcomes[each.object.name].slow_down)
             if not asked:
                 self._width.widen()
@@ -192,15 +201,25 @@ class Sweep:
             self._width.narrow(begun_at)
             if pause is None or self._ending.wait(pause * random.uniform(0.5, 1.5)):  # noqa: S311
                 break
-            try:
-                revived = self._revived([candidates[each.object.name] for each in asked])
-            except XcomctlError as error:
-                return list(outcomes.values()), error
-            for each in asked:
-                if candidates[each.object.name].placement.unique in revived:
-                    outcomes[each.object.name] = _kept(outcomes[each.object.name])
-            asked = tuple(each for each in asked if outcomes[each.object.name].slow_down)
+            looked_at = -inf  # no look outlives a pause
         return list(outcomes.values()), None
+
+    def _asked(
+        self, removals: Sequence[Removal], candidates: Mapping[str, Candidate], looked_at: float
+    ) -> Iterator[Deletion]:
+        plan = self._account.plan
+        spared = partial(self._spared, candidates, looked_at)
+        return self._scope.store.remove(removals, plan.way, look_first=plan.look_first, spared=spared)
+
+    def _spared(
+        self, candidates: Mapping[str, Candidate], looked_at: float, removals: Sequence[Removal]
+    ) -> Collection[str]:
+        """Which must stay, told anew where it is long since anybody looked: a copy may take minutes."""
+        if time.monotonic() - looked_at < FRESH_SECONDS:
+            return ()
+        self._lease.require()
+        revived = self._revived([candidates[each.object.name] for each in removals])
+        return {each.object.name for each in removals if candidates[each.object.name].placement.unique in revived}
 
     def _revived(self, candidates: Sequence[Candidate]) -> set[str]:
         """The unique parts of those objects that have a row now, or an owner that may still write.
@@ -215,12 +234,10 @@ class Sweep:
         return found | {placement.unique for placement in placements if placement.owner in owners}
 
 
-def _kept(refused: Deletion) -> Deletion:
-    """What became of an object that is referred to since the store was too busy for it."""
-    return replace(refused, slow_down=False) if refused.unknown else Deletion(refused.object, changed=True)
-
-
 def _told(deletion: Deletion, before: Deletion | None) -> Deletion:
-    """What became of an object that was asked for twice: one that has vanished meanwhile went by the first request."""
-    went = before is not None and before.unknown and deletion.vanished
-    return Deletion(deletion.object) if went else deletion
+    """What became of an object that was asked for twice, where nobody knows whether the first request was done."""
+    if before is None or not before.unknown:
+        return deletion
+    if deletion.vanished:
+        return Deletion(deletion.object)
+    return replace(before, slow_down=False) if deletion.changed else deletion
