@@ -47,6 +47,11 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize(fixture, databases or stores, indirect=True, scope="function")
 
 
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Name bytes by their argument: gzip writes the time into them, and pytest-xdist refuses names that differ."""
+    return argname if isinstance(val, bytes) else None
+
+
 def _matched(metafunc: pytest.Metafunc, fixture: str, default: tuple[str, ...], known: list[str]) -> list[str]:
     marker = metafunc.definition.get_closest_marker(f"{fixture}s")
     globs = marker.args if marker else default
