@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
@@ -16,6 +18,7 @@ from tests.lab.world import World
 from xcomctl.catalog import engine, open_catalog
 from xcomctl.catalog.catalog import Row
 from xcomctl.catalog.rewriting import Rewriter, Text
+from xcomctl.catalog.schema import Form
 from xcomctl.errors import MetadataError
 from xcomctl.model import Filter, XCom
 
@@ -144,6 +147,29 @@ def test_a_row_that_is_locked_is_not_waited_for_long(database: Database, world: 
         with pytest.raises(MetadataError, match=r"(?i)lock"):
             found.swap(text, NEW, found.now() + SOON)
     assert read(found) == [text]
+
+
+@pytest.mark.databases("postgresql-*", "mysql-3.3")
+def test_a_row_that_is_pushed_again_at_this_moment_is_left_alone(database: Database, world: World):
+    """The statement waits for whoever writes the row, and then sees what was written."""
+    world.push("d", "r", "t", value=VALUES[0])
+    found = rewriter(database)
+    (text,) = read(found)
+    somebody = create_engine(database.url, poolclass=NullPool)
+    table = text.row.table.name
+    with ThreadPoolExecutor(1) as thread, somebody.connect() as connection:
+        transaction = connection.begin()
+        connection.execute(sql(f"UPDATE {table} SET value = :value"), {"value": _as_stored(text, '{"another": 1}')})
+        swapped = thread.submit(found.swap, text, NEW, found.now() + SOON)
+        time.sleep(0.5)
+        assert not swapped.done()
+        transaction.commit()
+        assert swapped.result() is False
+    assert [json.loads(each.data) for each in read(found)] == [{"another": 1}]
+
+
+def _as_stored(text: Text, value: str) -> str | bytes:
+    return value.encode() if text.row.table.form is Form.BYTES else value
 
 
 @pytest.mark.databases("sqlite-3.3")
