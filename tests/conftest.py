@@ -7,7 +7,6 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
 
 from tests import schemas
 from tests.lab import effort, s3
@@ -21,11 +20,6 @@ MATRIX = tuple(
     f"{dialect}-{label}" for dialect in ("sqlite", "postgresql", "mysql") for label in ("2.11", "3.3", "3.4")
 )
 STORES = ("file", "ministack", "seaweedfs")
-
-
-settings.register_profile("unhurried", settings(), deadline=None)
-settings.load_profile("unhurried")
-"""A machine that has much else to do fails no test."""
 
 
 def pytest_configure(config: pytest.Config) -> None:

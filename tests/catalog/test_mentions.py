@@ -36,7 +36,7 @@ BYTES = st.lists(st.one_of(st.binary(max_size=3), PIECES.map(str.encode)), max_s
 def test_every_sign_of_an_object_is_found(databases: Databases, name: str):
     holds_bytes = name.endswith("2.11")
 
-    @settings(max_examples=40, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
     @given(st.lists(st.one_of(TEXTS, TEXTS.map(json.dumps), BYTES if holds_bytes else TEXTS), min_size=10, max_size=60))
     def holds(found: list[str | bytes]):
         values = [

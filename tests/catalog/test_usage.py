@@ -284,7 +284,7 @@ def _encoded(string: str, how: int) -> str:
 
 @pytest.mark.parametrize("name", ["sqlite-3.3", "sqlite-2.11", "postgresql-3.3", "postgresql-2.11", "mysql-3.3"])
 def test_any_string_has_the_state_that_python_tells(databases: Databases, name: str):
-    @settings(max_examples=40, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
     @given(st.lists(st.tuples(STRINGS, st.integers(0, 3)), min_size=20, max_size=60), st.sampled_from(BASES[:4]))
     def holds(found: list[tuple[str, int]], base: str):
         with databases.fresh(name) as database, World(database) as world:

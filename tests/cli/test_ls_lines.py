@@ -172,7 +172,7 @@ NAMES = st.text(st.characters(blacklist_categories=("Cs",), blacklist_characters
 def test_any_names_and_values(databases: Databases, name: str, capsysbinary):
     pushed = st.tuples(NAMES, STRINGS, st.booleans(), st.integers(0, 10**6))
 
-    @settings(max_examples=20, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
     @given(st.lists(pushed, min_size=5, max_size=40))
     def holds(found: list[tuple[str, str, bool, int]]):
         with databases.fresh(name) as database, World(database) as world:

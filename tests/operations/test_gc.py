@@ -385,7 +385,7 @@ ids = st.sampled_from(["d1", "d2"])
 kinds = st.sampled_from(["live", "orphan", "young", "unknown", "held", "doubled", "archived"])
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.tuples(kinds, ids, st.integers(0, 3)), max_size=25))
 @pytest.mark.databases("sqlite-2.11", "sqlite-3.3", "sqlite-3.4")
 @on_files

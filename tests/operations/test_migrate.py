@@ -143,13 +143,18 @@ class TestSkipping:
         assert reasons(migrate(scene, replace(UNPROVED, threshold=1))) == {"reference": 1}
         assert values(scene) == before
 
-    @pytest.mark.databases("sqlite-3.3", "sqlite-2.11")
+    @pytest.mark.databases("sqlite-3.3", "sqlite-2.11", "mysql-3.3", "postgresql-2.11", "postgresql-3.[34]")
     def test_a_reference_that_only_airflow_understands_stays(self, scene: Scene):
-        """As an object's value it would be data to the class that follows it in the row."""
+        """As an object's value it would be data to the class that follows it in the row, however JSON spells it."""
         for number, url in enumerate([f"sftp://c@/xcom/d/r/t/{uuid4()}", f"own-scheme://b/d/r/t/{uuid4()}.gz"]):
-            scene.world.push("d", "r", "t", key=f"k{number}", value=json.dumps(url))
+            for spelled in (
+                json.dumps(url),
+                json.dumps(url).replace("/", "\\/"),
+                json.dumps(url).replace(":", "\\u003a"),
+            ):
+                scene.world.push("d", "r", "t", key=f"k{number}{len(spelled)}", value=spelled)
         before = values(scene)
-        assert reasons(migrate(scene, replace(UNPROVED, threshold=1))) == {"reference": 2}
+        assert reasons(migrate(scene, replace(UNPROVED, threshold=1))) == {"reference": 6}
         assert values(scene) == before and scene.urls() == set()
 
     @pytest.mark.databases("sqlite-3.3")

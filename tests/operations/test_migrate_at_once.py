@@ -80,11 +80,7 @@ def test_a_stop_between_batches_settles_what_was_begun(full: Scene, monkeypatch:
 
 @pytest.mark.databases("postgresql-3.3", "sqlite-3.3")
 def test_large_values_are_not_held_all_at_once(scene: Scene, monkeypatch: pytest.MonkeyPatch):
-    """PostgreSQL keeps such a value in a hundredth of its length, so that its stored size tells nothing.
-
-    Two are under way, each as bytes, and while it is looked into as text and as what that says; and one is being read,
-    as text and as bytes. Whether all of this meets in one moment is chance.
-    """
+    """PostgreSQL keeps such a value in a hundredth of its length, so that its stored size tells nothing."""
     size, count = 4_000_000, 24
     monkeypatch.setattr(migration, "IN_FLIGHT_BYTES", 2 * size + 1000)
     for number in range(count):
@@ -96,7 +92,7 @@ def test_large_values_are_not_held_all_at_once(scene: Scene, monkeypatch: pytest
     finally:
         tracemalloc.stop()
     assert account.migrated.count == count
-    assert highest < (2 * 3 + 2 + 1) * size, f"{highest:,} bytes for values of {size:,}"
+    assert highest < 7 * size, f"{highest:,} bytes for values of {size:,}"
 
 
 def test_what_is_under_way_weighs_no_more_than_it_may():

@@ -107,7 +107,7 @@ def shared() -> Iterator[tuple[GCSServer, Store]]:
         yield server, opened(server)
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(written=st.sets(NAMES, min_size=1, max_size=7))
 def test_every_name_survives_the_round_trip(shared: tuple[GCSServer, Store], written: set[str]) -> None:
     server, cloud = shared

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from aiobotocore.awsrequest import AioAWSResponse
 from fsspec.asyn import sync
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from s3fs import S3FileSystem
 
@@ -123,6 +123,7 @@ class TestWhatIsSent:
         with wired(CONFIGURED[configured]) as (filesystem, wire):
             assert_same(filesystem, wire, method, [(name, f"{name}?", name.encode()) for name in STRANGE])
 
+    @settings(deadline=None)
     @given(st.lists(st.tuples(NAMES := st.text(min_size=1, max_size=50), NAMES, st.binary()), min_size=2, max_size=9))
     def test_whatever_the_names(self, method: str, told: list[tuple[str, str, bytes]]) -> None:
         with wired({}) as (filesystem, wire):

@@ -71,8 +71,11 @@ def kept_by_itself(row: Row, base: Address) -> Skip | None:
 
 
 def kept_by_text(data: bytes, *, is_json: bool = False) -> Skip | Failure | None:
-    """What the text of a value says against moving it. What surely `is_json` is looked into only if it is a string."""
-    if is_json and data[:1] != b'"':
+    """What the text of a value says against moving it.
+
+    What surely `is_json`, as the database itself writes it, is looked into only if it is a string with a URL in it.
+    """
+    if is_json and (data[:1] != b'"' or b":/" not in data):
         return None
     try:
         value = parsed(data)
